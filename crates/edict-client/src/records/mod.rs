@@ -1,0 +1,17 @@
+//! The records of the API, with exactly the field names that travel over the wire.
+//!
+//! A record's `known_fields()` is what the server accepts in a payload; anything else is refused there with the
+//! nearest name. Times are RFC 3339 in UTC.
+
+mod asset;
+mod execution;
+mod executor;
+mod policy;
+
+pub use asset::{Asset, AssetFileInfo, AssetVersion};
+pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, LogRecord, Manage, PolicyState};
+pub use executor::{Executor, ExecutorStatus};
+pub use policy::{ExecutionLimits, Isolation, Policy};
+
+/// A JSON object.
+pub type Object = serde_json::Map<String, serde_json::Value>;
