@@ -1,0 +1,185 @@
+//! Errors of the API. Each code is declared once, here, with its status; `docs/errors.md` explains each, and a test
+//! holds the two together.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:ident,)*) => {
+        /// A stable error code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code { $($name,)* }
+
+        impl Code {
+            /// Every code, for the test that compares them with the documentation.
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as it travels over the wire.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The code that is spelt like this.
+            pub(crate) fn from_text(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// The HTTP status that goes with it.
+            pub(crate) const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson "malformed_json" BAD_REQUEST,
+    InvalidField "invalid_field" BAD_REQUEST,
+    UnknownField "unknown_field" BAD_REQUEST,
+    InvalidName "invalid_name" BAD_REQUEST,
+    InvalidParameter "invalid_parameter" BAD_REQUEST,
+    InvalidQuery "invalid_query" BAD_REQUEST,
+    InvalidUpdate "invalid_update" BAD_REQUEST,
+    InvalidUpload "invalid_upload" BAD_REQUEST,
+    Unauthorized "unauthorized" UNAUTHORIZED,
+    Forbidden "forbidden" FORBIDDEN,
+    RouteNotFound "route_not_found" NOT_FOUND,
+    PolicyNotFound "policy_not_found" NOT_FOUND,
+    ExecutorNotFound "executor_not_found" NOT_FOUND,
+    AssetNotFound "asset_not_found" NOT_FOUND,
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED,
+    PolicyExists "policy_exists" CONFLICT,
+    ExecutorExists "executor_exists" CONFLICT,
+    AssetExists "asset_exists" CONFLICT,
+    ExecutorBuiltin "executor_builtin" CONFLICT,
+    ExecutorTaken "executor_taken" CONFLICT,
+    RevisionConflict "revision_conflict" PRECONDITION_FAILED,
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE,
+    InvalidSchema "invalid_schema" UNPROCESSABLE_ENTITY,
+    InvalidCode "invalid_code" UNPROCESSABLE_ENTITY,
+    CodeUnreachable "code_unreachable" UNPROCESSABLE_ENTITY,
+    InvalidRequirements "invalid_requirements" UNPROCESSABLE_ENTITY,
+    InputInvalid "input_invalid" UNPROCESSABLE_ENTITY,
+    SettingsInvalid "settings_invalid" UNPROCESSABLE_ENTITY,
+    ParametersInvalid "parameters_invalid" UNPROCESSABLE_ENTITY,
+    CommandInvalid "command_invalid" UNPROCESSABLE_ENTITY,
+    ContextInvalid "context_invalid" UNPROCESSABLE_ENTITY,
+    Overloaded "overloaded" TOO_MANY_REQUESTS,
+    Internal "internal_error" INTERNAL_SERVER_ERROR,
+    PolicyFailed "policy_failed" BAD_GATEWAY,
+    PolicyCrashed "policy_crashed" BAD_GATEWAY,
+    PolicyLimitExceeded "policy_limit_exceeded" BAD_GATEWAY,
+    PolicyOutputInvalid "policy_output_invalid" BAD_GATEWAY,
+    PolicyLoadFailed "policy_load_failed" BAD_GATEWAY,
+    EnvironmentFailed "environment_failed" BAD_GATEWAY,
+    ExecutorUnreachable "executor_unreachable" BAD_GATEWAY,
+    StorageUnavailable "storage_unavailable" SERVICE_UNAVAILABLE,
+    ShuttingDown "shutting_down" SERVICE_UNAVAILABLE,
+    PolicyTimeout "policy_timeout" GATEWAY_TIMEOUT,
+    QueryTimeout "query_timeout" GATEWAY_TIMEOUT,
+}
+
+/// What a failed request is answered with.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: Code,
+    message: String,
+    details: Value,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// `message` says what is wrong and what to do.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Value::Null, retry_after: None }
+    }
+
+    /// Adds facts for programs.
+    pub(crate) fn details(mut self, details: impl Serialize) -> Self {
+        self.details = serde_json::to_value(details).unwrap_or_default();
+        self
+    }
+
+    /// Tells the caller when to try again.
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// A fault of our own: the cause goes to the log, the caller learns only that there was one.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        Self::new(Code::Internal, "the server made a mistake; the request id leads to the cause in its log")
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Shape of every error reply.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// Always false.
+    #[schema(example = false)]
+    success: bool,
+    /// What is wrong and what to do.
+    message: String,
+    error: ErrorInfo,
+}
+
+/// The part of an error reply that is for programs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorInfo {
+    /// A stable code; `docs/errors.md` has cause and fix of each.
+    #[schema(example = "policy_not_found")]
+    code: String,
+    /// Facts that belong to the code.
+    #[schema(value_type = Object)]
+    details: Value,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "success": false,
+            "message": self.message,
+            "error": {"code": self.code.as_str(), "details": self.details},
+        });
+        let mut response = (self.code.status(), axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented_with_its_status() {
+        let page = include_str!("../../../docs/errors.md");
+        for code in Code::ALL {
+            let heading = format!("### `{}` ({})", code.as_str(), code.status().as_u16());
+            assert!(page.contains(&heading), "docs/errors.md lacks the heading {heading:?}");
+        }
+        let documented = page.lines().filter(|line| line.starts_with("### `")).count();
+        assert_eq!(documented, Code::ALL.len(), "docs/errors.md explains codes that do not exist");
+    }
+}

@@ -1,0 +1,119 @@
+//! Where an executor gets policies from and keeps what they remember: the registry beside it, or the policy system
+//! that it registered with.
+
+use super::Compiled;
+use crate::error::{ApiError, Code};
+use crate::policies::registry::Registry;
+use crate::policies::{code, context};
+use bytes::Bytes;
+use dashmap::DashMap;
+use edict_client::records::{ContextOp, PolicyState};
+use edict_client::{Client, Error};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an executor takes a policy for current when nobody tells it the revision.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// An executor's source of policies.
+pub(crate) enum Home {
+    /// The built-in executor: in the policy system's process.
+    Registry(Arc<Registry>),
+    /// An executor of its own.
+    Remote(Remote),
+}
+
+/// The policy system, seen from an executor.
+pub(crate) struct Remote {
+    client: Client,
+    executor_id: String,
+    compiled: DashMap<String, (Instant, Arc<Compiled>)>,
+}
+
+impl Remote {
+    pub(crate) fn new(client: Client, executor_id: String) -> Self {
+        Self { client, executor_id, compiled: DashMap::new() }
+    }
+
+    async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+        if let Some(kept) = self.compiled.get(uri) {
+            let (at, compiled) = kept.value();
+            if revision.map_or(at.elapsed() < TRUSTED, |revision| revision == compiled.revision) {
+                return Ok(Arc::clone(compiled));
+            }
+        }
+        let policy = self.client.policy(uri).await.map_err(relay)?;
+        let state = self.client.policy_state(&self.executor_id, uri).await.map_err(relay)?;
+        let fresh = Arc::new(Compiled::new(policy, state)?);
+        if self.compiled.len() > 10_000 {
+            self.compiled.clear();
+        }
+        self.compiled.insert(uri.to_owned(), (Instant::now(), Arc::clone(&fresh)));
+        Ok(fresh)
+    }
+}
+
+impl Home {
+    /// The policy, ready to run; `revision` is the current one, if the caller knows it.
+    pub(crate) async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+        match self {
+            Self::Registry(registry) => registry.compiled(uri).await,
+            Self::Remote(remote) => remote.compiled(uri, revision).await,
+        }
+    }
+
+    /// The digest of a policy's code, which pins it if that has not happened yet.
+    pub(crate) async fn pin(&self, uri: &str) -> Result<String, ApiError> {
+        match self {
+            Self::Registry(registry) => code::pin(registry, uri).await,
+            Self::Remote(remote) => Ok(remote.client.policy_code(uri).await.map_err(relay)?.digest),
+        }
+    }
+
+    /// A policy's code.
+    pub(crate) async fn bundle(&self, uri: &str, digest: &str) -> Result<Bytes, ApiError> {
+        match self {
+            Self::Registry(registry) => match registry.bundle(digest).await? {
+                Some((_, bytes)) => Ok(bytes),
+                None => Err(ApiError::internal(format!("the code {digest} of {uri} is not stored"))),
+            },
+            Self::Remote(remote) => Ok(remote.client.policy_code(uri).await.map_err(relay)?.bytes),
+        }
+    }
+
+    /// One operation on a policy's context.
+    pub(crate) async fn context(&self, uri: &str, operation: ContextOp) -> Result<Value, ApiError> {
+        match self {
+            Self::Registry(registry) => context::carry_out(&registry.store, uri, operation).await,
+            Self::Remote(remote) => remote.client.policy_context(uri, &operation).await.map_err(relay),
+        }
+    }
+
+    /// Keeps what a management command changed.
+    pub(crate) async fn save_state(&self, uri: &str, change: PolicyState) -> Result<(), ApiError> {
+        match self {
+            Self::Registry(registry) => registry.save_state(&registry.executor_id, uri, change).await,
+            Self::Remote(remote) => {
+                remote.client.save_policy_state(&remote.executor_id, uri, &change).await.map_err(relay)?;
+                remote.compiled.remove(uri);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The policy system's refusal, as this executor's answer.
+fn relay(error: Error) -> ApiError {
+    match error {
+        Error::Api(error) => match Code::from_text(&error.code) {
+            Some(code) => ApiError::new(code, error.message).details(error.details),
+            None => ApiError::internal(format!("the policy system refused: {}", error.message)),
+        },
+        other => ApiError::new(
+            Code::StorageUnavailable,
+            "this executor cannot reach its policy system; try again, or look at the executor's log",
+        )
+        .details(other.to_string()),
+    }
+}

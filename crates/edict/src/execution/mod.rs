@@ -1,0 +1,10 @@
+//! Running policies on this machine, for the policy system's built-in executor and for `edict executor` alike.
+
+mod compiled;
+mod failure;
+mod home;
+mod runner;
+
+pub(crate) use compiled::Compiled;
+pub(crate) use home::Home;
+pub(crate) use runner::{Finished, Runner, Tools};

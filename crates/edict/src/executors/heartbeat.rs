@@ -1,0 +1,116 @@
+//! `PUT /executor/<executor_id>/heartbeat`
+
+use super::{EXECUTORS, LOCAL, record, status};
+use crate::app::App;
+use crate::auth::Operator;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::http::{Body, Data, Reply};
+use crate::store::{Statement, Store, StoreError};
+use axum::extract::{Path, State};
+use edict_client::records::{Executor, ExecutorStatus, Heartbeat};
+use serde_json::json;
+
+/// Tells that an executor is alive; the first heartbeat registers it.
+#[utoipa::path(
+    put,
+    path = "/executor/{executor_id}/heartbeat",
+    tag = "executors",
+    params(("executor_id" = String, Path)),
+    request_body = Heartbeat,
+    responses((status = 200, body = Reply<Object>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn heartbeat(
+    _: Operator,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Body(heartbeat): Body<Heartbeat>,
+) -> Result<Data<serde_json::Value>, ApiError> {
+    let store = &app.registry.store;
+    if id == LOCAL {
+        return Err(taken(&id, "it is built into the policy system"));
+    }
+    if status::alive(store, &id).await?.is_some_and(|instance| instance != heartbeat.instance_id) {
+        return Err(taken(&id, "another process with this id is alive"));
+    }
+    register(store, &id, &heartbeat).await?;
+    let sql = "INSERT INTO heartbeats (executor_id, instance_id, token, seen_at) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (executor_id) DO UPDATE \
+               SET instance_id = excluded.instance_id, token = excluded.token, seen_at = excluded.seen_at";
+    let statement = Statement::new(sql)
+        .bind(id.as_str())
+        .bind(heartbeat.instance_id.as_str())
+        .bind(heartbeat.executor_token.as_str())
+        .bind(crate::now_micros());
+    store.execute(statement).await?;
+    status::set(store, &id, heartbeat.executor_status).await?;
+    Ok(Data::new(json!({"executor_id": id})))
+}
+
+fn taken(id: &str, why: &str) -> ApiError {
+    ApiError::new(Code::ExecutorTaken, format!("the executor id `{id}` is in use: {why}; choose another `executor_id`"))
+}
+
+/// Brings the record up to what the executor says of itself. Metadata that a user has set is kept.
+async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<(), ApiError> {
+    loop {
+        let found = EXECUTORS.find(store, id).await?;
+        let old: Option<Executor> = match &found {
+            Some(document) => Some(serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?),
+            None => None,
+        };
+        let mut metadata = heartbeat.executor_metadata.clone();
+        metadata.extend(old.as_ref().map(|old| old.executor_metadata.clone()).unwrap_or_default());
+        let told = Executor {
+            executor_id: id.to_owned(),
+            executor_host_uri: Some(heartbeat.executor_host_uri.clone()),
+            executor_metadata: metadata,
+            executor_hardware_info: heartbeat.executor_hardware_info.clone(),
+            executor_status: old.as_ref().map_or(ExecutorStatus::Healthy, |old| old.executor_status),
+            cluster_public_ip: old.as_ref().and_then(|old| old.cluster_public_ip.clone()),
+            created_at: String::new(),
+            updated_at: String::new(),
+            revision: 0,
+        };
+        let unchanged = old.as_ref().is_some_and(|old| {
+            old.executor_host_uri == told.executor_host_uri
+                && old.executor_metadata == told.executor_metadata
+                && old.executor_hardware_info == told.executor_hardware_info
+        });
+        if unchanged {
+            return Ok(());
+        }
+        let payload = serde_json::to_value(&told).map_err(ApiError::internal)?;
+        let payload = payload.as_object().cloned().unwrap_or_default();
+        let document = record::to_document(&record::from_payload(payload, old.as_ref())?)?;
+        let mut tx = store.begin().await?;
+        let written = match &found {
+            Some(found) => {
+                EXECUTORS.replace(&mut tx, store.dialect(), (id, found.revision), (id, &document)).await
+            }
+            None => EXECUTORS.insert(&mut tx, store.dialect(), id, &document).await.map(|()| true),
+        };
+        match written {
+            Ok(true) => return Ok(tx.commit().await?),
+            // Someone else registered or changed it in between: look again.
+            Ok(false) | Err(StoreError::Exists) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Registers this server's built-in executor.
+pub(crate) async fn register_local(store: &Store, hardware: edict_client::records::Object) -> Result<(), ApiError> {
+    let heartbeat = Heartbeat {
+        instance_id: String::new(),
+        executor_host_uri: String::new(),
+        executor_token: String::new(),
+        executor_status: ExecutorStatus::Healthy,
+        executor_metadata: json!({"description": "built into the policy system"})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        executor_hardware_info: hardware,
+    };
+    register(store, LOCAL, &heartbeat).await?;
+    status::set(store, LOCAL, ExecutorStatus::Healthy).await
+}

@@ -1,0 +1,77 @@
+//! The outermost layer: gives each request its id, logs and counts it.
+
+use crate::error::Code;
+use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tracing::Instrument;
+
+/// The request's id, for routes that pass it on.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+    pub(crate) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(new_id())))
+    }
+}
+
+/// Runs a request under its id: the caller's own `x-request-id` if it is harmless, else a new one.
+pub(crate) async fn track(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let given = request.headers().get(&RequestId::HEADER).filter(|value| harmless(value)).cloned();
+    let id = given.unwrap_or_else(new_id);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    // The route's pattern, not the path: a label per policy would let callers fill the server's memory.
+    let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    let code = response.extensions().get::<Code>().map(|code| code.as_str());
+    let _entered = span.enter();
+    let milliseconds = elapsed.as_secs_f64() * 1e3;
+    match status {
+        500.. => tracing::warn!(%method, path, status, code, milliseconds, "request failed"),
+        400.. => tracing::info!(%method, path, status, code, milliseconds, "request refused"),
+        _ => tracing::debug!(%method, path, status, milliseconds, "request served"),
+    }
+    let route = route.unwrap_or_else(|| "none".to_owned());
+    let labels = [("route", route), ("method", method.to_string()), ("status", status.to_string())];
+    metrics::histogram!("edict_http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());
+    response.headers_mut().insert(RequestId::HEADER, id);
+    response
+}
+
+/// What may be repeated in a log line and a header.
+fn harmless(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=128).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+}
+
+/// Unique in this process by the counter and across processes by the random start.
+fn new_id() -> HeaderValue {
+    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    HeaderValue::from_str(&format!("{:016x}-{count:x}", *START))
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}

@@ -1,0 +1,11 @@
+//! What every route shares: bodies in, replies out, and the layer that gives each request its id.
+
+mod body;
+mod if_match;
+mod layer;
+mod reply;
+
+pub(crate) use body::{Body, Parameters, decode, document, nearest_field};
+pub(crate) use if_match::IfMatch;
+pub(crate) use layer::{RequestId, track};
+pub(crate) use reply::{Data, Page, Reply, etag};

@@ -1,0 +1,30 @@
+//! `POST /policy/query`
+
+use super::POLICIES;
+use crate::app::App;
+use crate::auth::Viewer;
+use crate::error::{ApiError, ErrorBody};
+use crate::http::{Body, Data, Page, Parameters, Reply};
+use axum::extract::State;
+use edict_client::records::{Object, Policy};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Finds policies with a Mongo-style filter.
+#[utoipa::path(
+    post,
+    path = "/policy/query",
+    tag = "policies",
+    params(Page),
+    request_body(content = Object, example = json!({"release_tag": "beta", "tags": {"$regex": "security"}})),
+    responses((status = 200, body = Reply<Vec<Policy>>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn query(
+    _: Viewer,
+    State(app): State<App>,
+    Parameters(page): Parameters<Page>,
+    Body(filter): Body<Value>,
+) -> Result<Data<Vec<Box<RawValue>>>, ApiError> {
+    let (found, more) = POLICIES.query(&app.registry.store, &filter, &page).await?;
+    Ok(Data::new(found).has_more(more))
+}

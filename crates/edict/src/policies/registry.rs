@@ -1,0 +1,170 @@
+//! What the registry works with: the database, the stored code, and compiled policies kept in memory.
+
+use super::POLICIES;
+use crate::assets::storage::Storage;
+use crate::error::ApiError;
+use crate::execution::Compiled;
+use crate::store::{Statement, Store};
+use bytes::Bytes;
+use dashmap::DashMap;
+use edict_client::records::{Policy, PolicyState};
+use edict_runtime::Runtime;
+use edict_runtime::bundle::{self, Bundle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Compiled policies kept at most; beyond it they are dropped and compiled again when needed.
+const CACHED: usize = 10_000;
+
+/// The registry of one server.
+pub(crate) struct Registry {
+    pub(crate) store: Store,
+    pub(crate) storage: Storage,
+    pub(crate) limits: bundle::Limits,
+    /// Addresses under which this server itself is reached: assets behind them are read directly.
+    pub(crate) own_urls: Vec<String>,
+    pub(crate) http: reqwest::Client,
+    /// Parses the source of policies, with the Python that will run them.
+    pub(crate) runtime: Arc<Runtime>,
+    /// The executor whose management state is applied here.
+    pub(crate) executor_id: String,
+    compiled: DashMap<String, Arc<Compiled>>,
+    /// Grows whenever a policy changes, see [`Registry::compiled`].
+    generation: AtomicU64,
+}
+
+/// What a [`Registry`] is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) storage: Storage,
+    pub(crate) limits: bundle::Limits,
+    pub(crate) own_urls: Vec<String>,
+    pub(crate) http: reqwest::Client,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) executor_id: String,
+}
+
+impl Registry {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { store, storage, limits, own_urls, http, runtime, executor_id } = parts;
+        let (compiled, generation) = (DashMap::new(), AtomicU64::new(0));
+        Self { store, storage, limits, own_urls, http, runtime, executor_id, compiled, generation }
+    }
+
+    /// The policy, ready to run on this server's executor.
+    ///
+    /// INVARIANT (fresh-policies): what this returns was current in the database at some moment after the call began,
+    /// or is kept in memory since then without a change having been announced. A change announces itself with
+    /// [`Registry::forget`]: by the handler that made it before it answers, and by the database to other servers. A
+    /// policy that was read before a change is not kept, since the generation has moved on.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(crate) async fn compiled(&self, uri: &str) -> Result<Arc<Compiled>, ApiError> {
+        if let Some(compiled) = self.compiled.get(uri) {
+            return Ok(Arc::clone(&compiled));
+        }
+        let generation = self.generation.load(Ordering::SeqCst);
+        let (policy, _) = self.policy(uri).await?;
+        let state = self.state(&self.executor_id, uri).await?;
+        let compiled = Arc::new(Compiled::new(policy, state)?);
+        if self.compiled.len() >= CACHED {
+            self.compiled.clear();
+        }
+        self.compiled.insert(uri.to_owned(), Arc::clone(&compiled));
+        if self.generation.load(Ordering::SeqCst) != generation {
+            self.compiled.remove(uri);
+        }
+        Ok(compiled)
+    }
+
+    /// Drops what is kept in memory of a policy, since it changed.
+    pub(crate) fn forget(&self, uri: &str) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.compiled.remove(uri);
+    }
+
+    /// Drops everything that is kept in memory, since changes may have been missed.
+    pub(crate) fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.compiled.clear();
+    }
+
+    /// A policy's record and revision.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(crate) async fn policy(&self, uri: &str) -> Result<(Policy, u64), ApiError> {
+        let document = POLICIES.get(&self.store, uri).await?;
+        let policy = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+        Ok((policy, document.revision))
+    }
+
+    /// What management commands changed of a policy on an executor.
+    pub(crate) async fn state(&self, executor_id: &str, uri: &str) -> Result<PolicyState, ApiError> {
+        let sql = "SELECT doc FROM policy_states WHERE executor_id = $1 AND policy_rule_uri = $2";
+        let row = self.store.fetch_one::<(String,)>(Statement::new(sql).bind(executor_id).bind(uri)).await?;
+        row.map_or_else(|| Ok(PolicyState::default()), |(doc,)| serde_json::from_str(&doc).map_err(ApiError::internal))
+    }
+
+    /// Keeps what a management command changed, over what earlier ones did.
+    pub(crate) async fn save_state(
+        &self,
+        executor_id: &str,
+        uri: &str,
+        change: PolicyState,
+    ) -> Result<(), ApiError> {
+        let mut tx = self.store.begin().await?;
+        tx.lock(uri).await?;
+        let key = |sql: &str| Statement::new(sql).bind(executor_id).bind(uri);
+        let select = "SELECT doc FROM policy_states WHERE executor_id = $1 AND policy_rule_uri = $2";
+        let row = tx.fetch::<(String,)>(key(select)).await?.into_iter().next();
+        let mut state: PolicyState = match row {
+            Some((doc,)) => serde_json::from_str(&doc).map_err(ApiError::internal)?,
+            None => PolicyState::default(),
+        };
+        state.settings.extend(change.settings);
+        state.parameters.extend(change.parameters);
+        let doc = serde_json::to_string(&state).map_err(ApiError::internal)?;
+        let upsert = "INSERT INTO policy_states (executor_id, policy_rule_uri, doc) VALUES ($1, $2, $3) \
+                      ON CONFLICT (executor_id, policy_rule_uri) DO UPDATE SET doc = excluded.doc";
+        tx.execute(key(upsert).bind(doc)).await?;
+        tx.commit().await?;
+        self.forget(uri);
+        Ok(())
+    }
+
+    /// The stored code with this digest.
+    pub(crate) async fn bundle(&self, digest: &str) -> Result<Option<(String, Bytes)>, ApiError> {
+        let sql = "SELECT format, content FROM bundles WHERE digest = $1";
+        let row = self.store.fetch_one::<(String, Vec<u8>)>(Statement::new(sql).bind(digest)).await?;
+        Ok(row.map(|(format, content)| (format, Bytes::from(content))))
+    }
+
+    /// Whether code with this digest is stored, and so has been checked.
+    pub(crate) async fn has_bundle(&self, digest: &str) -> Result<bool, ApiError> {
+        let sql = "SELECT used_at FROM bundles WHERE digest = $1";
+        Ok(self.store.fetch_one::<(i64,)>(Statement::new(sql).bind(digest)).await?.is_some())
+    }
+
+    /// Removes stored code that no policy refers to and that was not registered within the last hour. The hour keeps
+    /// code whose policy is about to be stored.
+    pub(crate) async fn sweep_bundles(&self) -> Result<u64, ApiError> {
+        const HOUR: i64 = 3_600_000_000;
+        let sql = "DELETE FROM bundles WHERE used_at < $1 \
+                   AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest)";
+        Ok(self.store.execute(Statement::new(sql).bind(crate::now_micros() - HOUR)).await?)
+    }
+}
+
+/// Stores code unless it is there; its mark of use keeps the sweep away from it either way.
+pub(crate) fn store_bundle(bundle: &Bundle) -> Statement {
+    Statement::new(
+        "INSERT INTO bundles (digest, format, content, used_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at",
+    )
+    .bind(bundle.digest.as_str())
+    .bind(bundle.format.as_str())
+    .bind(bundle.bytes.clone())
+    .bind(crate::now_micros())
+}

@@ -1,0 +1,135 @@
+//! Settings: command line, environment, `.env`, `edict.toml`, defaults, in this order.
+//!
+//! `edict.default.toml` is the single list: it gives each setting its name, type, default and help text, and from it
+//! come the command-line flags, the environment names, and what `edict config` prints.
+
+mod secret;
+mod sources;
+
+pub(crate) use secret::Secret;
+pub(crate) use sources::{Loaded, flags, load};
+
+use crate::auth::Tokens;
+use serde::Deserialize;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Effective settings; `edict.default.toml` says what each means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) bind: IpAddr,
+    pub(crate) system_port: u16,
+    pub(crate) engine_port: u16,
+    pub(crate) actions_port: u16,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) database_url: Secret,
+    pub(crate) database_connections: u32,
+    pub(crate) auth_tokens: Tokens,
+    pub(crate) public_url: String,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) max_body_mb: usize,
+    pub(crate) max_upload_mb: usize,
+    shutdown_grace_seconds: u64,
+    pub(crate) assets_url: String,
+    pub(crate) s3_endpoint: String,
+    pub(crate) s3_region: String,
+    pub(crate) s3_access_key_id: String,
+    pub(crate) s3_secret_access_key: Secret,
+    pub(crate) max_bundle_mb: u64,
+    pub(crate) python: PathBuf,
+    pub(crate) uv: PathBuf,
+    pub(crate) index_url: Secret,
+    pub(crate) max_runs: usize,
+    pub(crate) run_queue: usize,
+    pub(crate) max_timeout_ms: u64,
+    pub(crate) max_memory_mb: u64,
+    pub(crate) max_processes: u32,
+    pub(crate) allow_network: bool,
+    pub(crate) idle_seconds: u64,
+    pub(crate) max_warm: usize,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) executor_id: String,
+    pub(crate) executor_port: u16,
+    pub(crate) executor_url: String,
+    pub(crate) server_url: String,
+    pub(crate) server_token: Secret,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What to do when the kernel lacks a layer of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sandbox {
+    Auto,
+    Strict,
+}
+
+impl Settings {
+    /// Time that running work gets to finish after SIGTERM.
+    pub(crate) fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_seconds)
+    }
+
+    /// The data folder, with the platform's user data folder standing in for an empty setting.
+    fn with_data_dir(mut self) -> Result<Self, SettingsError> {
+        if self.data_dir.as_os_str().is_empty() {
+            let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+            self.data_dir = base.ok_or(SettingsError::NoDataDir)?.join("edict");
+        }
+        Ok(self)
+    }
+
+    /// Settings that contradict each other are refused at the start, not found out at night.
+    fn check(self) -> Result<Self, SettingsError> {
+        let invalid = |name: &'static str, problem: &str| {
+            Err(SettingsError::Invalid { name: name.to_owned(), problem: problem.to_owned() })
+        };
+        if !self.bind.is_loopback() && self.auth_tokens.is_empty() {
+            return Err(SettingsError::Unprotected { bind: self.bind });
+        }
+        let url = self.database_url.expose();
+        if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return invalid("database_url", "must start with `postgres://`; leave it empty for the embedded database");
+        }
+        if !self.assets_url.is_empty() && !self.assets_url.starts_with("s3://") {
+            return invalid("assets_url", "must be `s3://bucket` or `s3://bucket/prefix`; leave it empty for the data folder");
+        }
+        if self.database_connections < 2 {
+            return invalid("database_connections", "must be at least 2");
+        }
+        if self.max_runs == 0 {
+            return invalid("max_runs", "must be at least 1");
+        }
+        Ok(self)
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    #[error("the file `{path}` that EDICT_CONFIG names cannot be read: {source}")]
+    Unreadable { path: String, source: std::io::Error },
+    #[error("`{path}` is not valid: {problem}")]
+    Malformed { path: String, problem: String },
+    #[error("unknown setting `{name}` in {place}{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown { name: String, place: String, nearest: Option<String> },
+    #[error("setting `{name}`: {problem}")]
+    Invalid { name: String, problem: String },
+    #[error(
+        "refusing to listen on `{bind}` without protection: set `auth_tokens` (EDICT_AUTH_TOKENS=admin:<token>,…), or bind to 127.0.0.1"
+    )]
+    Unprotected { bind: IpAddr },
+    #[error("there is no home folder to keep data in: set `data_dir` (EDICT_DATA_DIR)")]
+    NoDataDir,
+}

@@ -1,0 +1,192 @@
+//! Records kept as JSON documents: one table each, with `key`, `doc`, `revision` and columns generated from `doc`.
+
+use super::{Arg, Statement, Store, StoreError, Tx};
+use crate::error::{ApiError, Code};
+use crate::http::Page;
+use edict_filter::{Dialect, Filter, Projection, Sort, Table};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Records that a query returns unless it says otherwise.
+const DEFAULT_LIMIT: u32 = 1000;
+/// Records that a query returns at most.
+const LARGEST_LIMIT: u32 = 10_000;
+
+/// One kind of record: its table, and the codes of its errors.
+pub(crate) struct Collection {
+    /// Table and the columns that filters use instead of looking into documents.
+    pub(crate) table: fn() -> Table,
+    pub(crate) name: &'static str,
+    /// What a record is called in messages.
+    pub(crate) noun: &'static str,
+    pub(crate) not_found: Code,
+    pub(crate) exists: Code,
+}
+
+/// A record as stored.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) doc: Box<RawValue>,
+    pub(crate) revision: u64,
+}
+
+impl Collection {
+    /// The error for a key that has no record.
+    pub(crate) fn missing(&self, key: &str) -> ApiError {
+        ApiError::new(self.not_found, format!("there is no {} `{}`", self.noun, crate::shorten(key)))
+    }
+
+    /// The error for a key that has a record already.
+    pub(crate) fn taken(&self, key: &str) -> ApiError {
+        ApiError::new(
+            self.exists,
+            format!("there is a {} `{key}` already: update it with PUT, or choose another name or version", self.noun),
+        )
+    }
+
+    fn doc(dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Sqlite => "doc",
+            Dialect::Postgres => "doc::text",
+        }
+    }
+
+    fn doc_argument(dialect: Dialect, number: usize) -> String {
+        match dialect {
+            Dialect::Sqlite => format!("${number}"),
+            Dialect::Postgres => format!("${number}::jsonb"),
+        }
+    }
+
+    /// The record with this key.
+    ///
+    /// # Errors
+    /// The collection's 404 when there is none.
+    pub(crate) async fn get(&self, store: &Store, key: &str) -> Result<Document, ApiError> {
+        self.find(store, key).await?.ok_or_else(|| self.missing(key))
+    }
+
+    /// The record with this key, if there is one.
+    pub(crate) async fn find(&self, store: &Store, key: &str) -> Result<Option<Document>, StoreError> {
+        let sql = format!("SELECT {}, revision FROM {} WHERE key = $1", Self::doc(store.dialect()), self.name);
+        let row = store.fetch_one::<(String, i64)>(Statement::new(sql).bind(key)).await?;
+        row.map(|(doc, revision)| document(doc, revision)).transpose()
+    }
+
+    /// Stores a new record.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the key is taken.
+    pub(crate) async fn insert(&self, tx: &mut Tx, dialect: Dialect, key: &str, doc: &Value) -> Result<(), StoreError> {
+        let sql = format!(
+            "INSERT INTO {} (key, doc, revision) VALUES ($1, {}, 1)",
+            self.name,
+            Self::doc_argument(dialect, 2)
+        );
+        tx.execute(Statement::new(sql).bind(key).bind(doc.to_string())).await.map(|_| ())
+    }
+
+    /// Replaces a record, perhaps under a new key, if it still has the revision `from`. False when it has not.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the new key is taken.
+    pub(crate) async fn replace(
+        &self,
+        tx: &mut Tx,
+        dialect: Dialect,
+        (key, from): (&str, u64),
+        (new_key, doc): (&str, &Value),
+    ) -> Result<bool, StoreError> {
+        let sql = format!(
+            "UPDATE {} SET key = $1, doc = {}, revision = revision + 1 WHERE key = $3 AND revision = $4",
+            self.name,
+            Self::doc_argument(dialect, 2)
+        );
+        let statement = Statement::new(sql).bind(new_key).bind(doc.to_string()).bind(key).bind(signed(from));
+        Ok(tx.execute(statement).await? == 1)
+    }
+
+    /// Removes a record; false when there was none (or it has another revision than `if_match`).
+    pub(crate) async fn delete(&self, tx: &mut Tx, key: &str, if_match: Option<u64>) -> Result<bool, StoreError> {
+        let mut statement = Statement::new(format!("DELETE FROM {} WHERE key = $1", self.name)).bind(key);
+        if let Some(revision) = if_match {
+            statement = Statement::new(format!("DELETE FROM {} WHERE key = $1 AND revision = $2", self.name))
+                .bind(key)
+                .bind(signed(revision));
+        }
+        Ok(tx.execute(statement).await? == 1)
+    }
+
+    /// Records that match a Mongo-style filter, and whether there are more than the page holds.
+    ///
+    /// # Errors
+    /// 400 when the filter, the order or the projection cannot be understood.
+    pub(crate) async fn query(
+        &self,
+        store: &Store,
+        filter: &Value,
+        page: &Page,
+    ) -> Result<(Vec<Box<RawValue>>, bool), ApiError> {
+        let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=LARGEST_LIMIT).contains(&limit) {
+            return Err(ApiError::new(
+                Code::InvalidParameter,
+                format!("query parameter `limit` must be between 1 and {LARGEST_LIMIT}, got `{limit}`"),
+            ));
+        }
+        let dialect = store.dialect();
+        let table = (self.table)();
+        let filter = Filter::parse(filter)?;
+        let sort = Sort::parse(page.sort.as_deref().unwrap_or_default())?;
+        let projection = page.fields.as_deref().map(Projection::parse).transpose()?;
+        let condition = filter.to_sql(dialect, &table, 1)?;
+        let order = sort.to_sql(dialect, &table, "key", condition.args.len() + 1)?;
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}",
+            Self::doc(dialect),
+            self.name,
+            condition.text,
+            order.text,
+            limit + 1,
+            page.skip.unwrap_or(0)
+        );
+        let args = condition.args.into_iter().chain(order.args).map(Arg::from);
+        let mut rows = store.search::<(String,)>(Statement::new(sql).bind_all(args)).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let docs = rows.into_iter().map(|(doc,)| project(doc, projection.as_ref()));
+        Ok((docs.collect::<Result<_, _>>()?, more))
+    }
+}
+
+fn project(doc: String, projection: Option<&Projection>) -> Result<Box<RawValue>, ApiError> {
+    let doc = match projection {
+        None => doc,
+        Some(projection) => {
+            let value: Value = serde_json::from_str(&doc).map_err(ApiError::internal)?;
+            projection.apply(&value).to_string()
+        }
+    };
+    RawValue::from_string(doc).map_err(ApiError::internal)
+}
+
+fn document(doc: String, revision: i64) -> Result<Document, StoreError> {
+    let doc = RawValue::from_string(doc).map_err(|error| StoreError::Other(sqlx::Error::Decode(error.into())))?;
+    Ok(Document { doc, revision: revision.unsigned_abs() })
+}
+
+/// Revisions start at 1 and grow by 1, so they never reach the end of the database's integers.
+fn signed(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+impl From<edict_filter::Arg> for Arg {
+    fn from(arg: edict_filter::Arg) -> Self {
+        match arg {
+            edict_filter::Arg::Text(text) => Self::Text(text),
+            edict_filter::Arg::Int(number) => Self::Int(number),
+            edict_filter::Arg::Float(number) => Self::Float(number),
+            edict_filter::Arg::Bool(flag) => Self::Bool(flag),
+        }
+    }
+}

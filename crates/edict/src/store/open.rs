@@ -1,0 +1,126 @@
+//! Opening a database and bringing its tables up to date.
+
+use super::{Store, StoreError};
+use crate::settings::Settings;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest time that one query may take.
+pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("the data folder `{path}` cannot be used: {source}")]
+    DataDir { path: String, source: std::io::Error },
+    #[error(
+        "another server uses the data folder `{0}`: stop it, choose another `data_dir`, or set `database_url` to \
+         PostgreSQL to run several side by side"
+    )]
+    Locked(String),
+    #[error("`database_url` is not valid: {0}")]
+    Url(String),
+    #[error("the database cannot be opened: {0}")]
+    Connect(#[from] StoreError),
+    #[error("the database's tables cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+impl Store {
+    /// Opens the database that the settings name. The file, if there is one, keeps the data folder locked until it is
+    /// dropped.
+    pub(crate) async fn open(settings: &Settings) -> Result<(Self, Option<File>), OpenError> {
+        let dir = &settings.data_dir;
+        std::fs::create_dir_all(dir)
+            .map_err(|source| OpenError::DataDir { path: dir.display().to_string(), source })?;
+        match settings.database_url.given() {
+            Some(url) => Ok((Self::open_postgres(url, settings.database_connections).await?, None)),
+            None => {
+                let lock = lock(dir)?;
+                Ok((Self::open_sqlite(&dir.join("edict.db"), settings.database_connections).await?, Some(lock)))
+            }
+        }
+    }
+
+    async fn open_sqlite(path: &Path, connections: u32) -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: a commit that was acknowledged survives a power cut, not only the end of the process.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(QUERY_LIMIT)
+            .pragma("cache_size", "-8192")
+            .with_regexp();
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(StoreError::from)?;
+        migrator(SQLITE).run(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(connections.saturating_sub(1).max(1))
+            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+        restrict(path);
+        Ok(Self::Sqlite { writer, readers })
+    }
+
+    async fn open_postgres(url: &str, connections: u32) -> Result<Self, OpenError> {
+        let milliseconds = QUERY_LIMIT.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| OpenError::Url(error.to_string()))?
+            .application_name("edict")
+            .options([("statement_timeout", milliseconds.as_str())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(QUERY_LIMIT)
+            .connect_with(options)
+            .await
+            .map_err(StoreError::from)?;
+        migrator(POSTGRES).run(&pool).await?;
+        Ok(Self::Postgres(pool))
+    }
+}
+
+/// Two servers on one SQLite file would each keep stale policies in memory, so the folder belongs to one.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let shown = || dir.display().to_string();
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("edict.lock"))
+        .map_err(|source| OpenError::DataDir { path: shown(), source })?;
+    file.try_lock().map_err(|_| OpenError::Locked(shown()))?;
+    Ok(file)
+}
+
+/// Records may hold settings that are secret: other users of the machine must not read the file.
+fn restrict(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+        tracing::warn!(%error, "cannot keep other users from reading the database file");
+    }
+}
+
+/// Number, name and text of each migration.
+type Migrations = &'static [(i64, &'static str, &'static str)];
+
+const SQLITE: Migrations = &[(1, "registry", include_str!("../../migrations/sqlite/0001_registry.sql"))];
+const POSTGRES: Migrations = &[(1, "registry", include_str!("../../migrations/postgres/0001_registry.sql"))];
+
+fn migrator(migrations: Migrations) -> Migrator {
+    let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+        let text = sqlx::AssertSqlSafe(sql);
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(text), false)
+    };
+    Migrator::with_migrations(migrations.iter().map(migration).collect())
+}
