@@ -6,15 +6,14 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ReferencingError, ValidationError, Validator};
 use serde_json::Value;
 
-use crate::fault::{Fault, MAX_FAULTS, quote, quote_text};
+use crate::fault::{Fault, MAX_FAULTS, Path, quote, quote_text};
+use crate::pattern;
 use crate::survey::Survey;
 
 /// Levels of JSON in an instance, as many as a JSON parser commonly takes.
 const MAX_DEPTH: usize = 128;
 /// The library makes all faults before it hands out the first: with more values than this, only one is made.
 const MAX_VALUES: usize = 10_000;
-/// Bytes of one compiled pattern.
-const PATTERN_BYTES: usize = 1 << 20;
 /// Characters of a message.
 const MAX_MESSAGE: usize = 300;
 
@@ -37,13 +36,14 @@ impl JsonSchema {
             let meta = jsonschema::meta::validator_for(schema)
                 .map_err(|error| vec![unknown_draft(schema, &error)])?;
             let faults: Vec<_> =
-                meta.iter_errors(schema).take(MAX_FAULTS).map(|error| fault(&error)).collect();
+                meta.iter_errors(schema).take(MAX_FAULTS).map(|error| build_fault(schema, &error)).collect();
             if !faults.is_empty() {
                 return Err(faults);
             }
-            let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+            let patterns =
+                PatternOptions::regex().size_limit(pattern::MAX_BYTES).dfa_size_limit(pattern::MAX_BYTES);
             let options = jsonschema::options().offline().with_pattern_options(patterns);
-            let validator = options.build(schema).map_err(|error| vec![build_fault(&error)])?;
+            let validator = options.build(schema).map_err(|error| vec![build_fault(schema, &error)])?;
             Ok(Self { validator, steps: if survey.refers { survey.objects } else { 0 } })
         })
     }
@@ -98,18 +98,46 @@ fn unknown_draft(schema: &Value, error: &ValidationError<'_>) -> Fault {
     }
 }
 
-fn build_fault(error: &ValidationError<'_>) -> Fault {
-    let pointer = error.instance_path().as_str().to_owned();
-    let message = match error.kind() {
-        ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) => {
-            let uri = quote_text(uri);
-            format!(
-                "other documents are not fetched: {uri}; put what it defines under `$defs` and refer to that"
-            )
+fn build_fault(schema: &Value, error: &ValidationError<'_>) -> Fault {
+    match error.kind() {
+        ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) => Fault {
+            pointer: find_reference(schema, &Path::Root, &|to| {
+                to == uri || to.split('#').next() == Some(uri)
+            })
+            .unwrap_or_default(),
+            message: format!(
+                "other documents are not fetched: {}; put what it defines under `$defs` and refer to that",
+                quote_text(uri)
+            ),
+        },
+        ValidationErrorKind::Referencing(ReferencingError::PointerToNowhere { pointer }) => Fault {
+            pointer: find_reference(schema, &Path::Root, &|to| to.strip_prefix('#') == Some(pointer))
+                .unwrap_or_default(),
+            message: format!("refers to {}, where there is nothing", quote_text(pointer)),
+        },
+        ValidationErrorKind::Format { format } if format == "regex" => {
+            let source = error.instance().as_str().unwrap_or_default();
+            let why = pattern::compile(source).err();
+            let why = why.unwrap_or_else(|| "is not a valid pattern".to_owned());
+            Fault { message: format!("the pattern {} {why}", quote_text(source)), ..fault(error) }
         }
-        _ => return fault(error),
-    };
-    Fault { pointer, message }
+        _ => fault(error),
+    }
+}
+
+/// Where the schema refers to what `wanted` accepts; the library's error says to what, but not from where.
+fn find_reference(value: &Value, path: &Path<'_>, wanted: &impl Fn(&str) -> bool) -> Option<String> {
+    match value {
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| find_reference(item, &Path::Index(path, index), wanted))
+        }
+        Value::Object(map) => map.iter().find_map(|(key, value)| match value {
+            Value::String(to) if key == "$ref" && wanted(to) => Some(Path::Key(path, key).to_string()),
+            _ => find_reference(value, &Path::Key(path, key), wanted),
+        }),
+        _ => None,
+    }
 }
 
 /// Takes a message up to its limit: some of the library's list a part of the instance.

@@ -17,6 +17,7 @@ mod commands;
 mod fault;
 mod json_schema;
 mod number;
+mod pattern;
 mod survey;
 mod template;
 

@@ -3,15 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use serde_json::{Map, Number, Value};
 
 use super::{Field, Fields, Kind, Pattern, Rule};
 use crate::fault::{Fault, Faults, Path, describe, quote_text};
-use crate::number;
-
-/// Bytes of one compiled pattern, and of the states that matching it keeps.
-const PATTERN_BYTES: usize = 1 << 20;
+use crate::{number, pattern};
 
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "any"];
 
@@ -198,7 +195,7 @@ impl<'v> Compiler<'v> {
         if let Some(compiled) = self.patterns.get(source) {
             return compiled.clone().map(|regex| Pattern { source: source.into(), regex });
         }
-        let compiled = compile_pattern(source);
+        let compiled = pattern::compile(source);
         let regex = compiled.as_ref().ok().cloned();
         if let Err(why) = compiled {
             self.fault(path, || format!("the pattern {} {why}", quote_text(source)));
@@ -261,34 +258,6 @@ fn not_a_definition(value: &Value, path: &Path<'_>) -> String {
         _ => "",
     };
     format!("must be an object such as `{{\"type\": \"string\"}}`, got {}{hint}", describe(value))
-}
-
-/// Compiles a pattern of JSON Schema's dialect (ECMA-262, so `\d` is `[0-9]`), matched in linear time.
-fn compile_pattern(source: &str) -> Result<Regex, String> {
-    let Ok(translated) = jsonschema_regex::to_rust_regex(source) else {
-        return Err(
-            Regex::new(source).map_or_else(|error| why(&error), |_| "is not a valid pattern".to_owned())
-        );
-    };
-    let mut builder = RegexBuilder::new(&translated);
-    builder.size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
-    builder.build().map_err(|error| why(&error))
-}
-
-fn why(error: &regex::Error) -> String {
-    if let regex::Error::CompiledTooBig(limit) = error {
-        return format!("is too large: compiled it takes more than {limit} bytes");
-    }
-    let text = error.to_string();
-    let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    if reason.contains("look-around") {
-        return "uses look-around, which is not supported: patterns are matched in linear time".to_owned();
-    }
-    if reason.contains("backreference") {
-        return "uses backreferences, which are not supported: patterns are matched in linear time"
-            .to_owned();
-    }
-    format!("does not compile: {reason}")
 }
 
 fn suggest(name: &str, known: &[&str]) -> String {
