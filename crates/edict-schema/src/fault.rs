@@ -65,6 +65,8 @@ impl Extend<Fault> for Faults {
 /// The way from the root to the value being looked at; becomes a pointer only when there is a fault to tell.
 pub(crate) enum Path<'a> {
     Root,
+    /// A pointer that is there already.
+    At(&'a str),
     Key(&'a Path<'a>, &'a str),
     Index(&'a Path<'a>, usize),
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
+            Self::At(pointer) => f.write_str(pointer),
             Self::Key(parent, key) => {
                 write!(f, "{parent}/")?;
                 key.chars().try_for_each(|c| match c {

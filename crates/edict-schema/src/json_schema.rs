@@ -1,12 +1,14 @@
 //! A JSON Schema as it stands.
 
+mod references;
+
 use std::fmt::{self, Write as _};
 
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{PatternOptions, ReferencingError, ValidationError, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-use crate::fault::{Fault, MAX_FAULTS, Path, quote, quote_text};
+use crate::fault::{Fault, MAX_FAULTS, quote, quote_text};
 use crate::pattern;
 use crate::survey::Survey;
 
@@ -26,6 +28,8 @@ pub(crate) struct JsonSchema {
     validator: Validator,
     /// Steps of recursion that a value may take before the next level of the instance.
     steps: usize,
+    /// Whether telling all faults takes a time that is known to be bounded.
+    explains: bool,
 }
 
 impl JsonSchema {
@@ -36,15 +40,16 @@ impl JsonSchema {
             let meta = jsonschema::meta::validator_for(schema)
                 .map_err(|error| vec![unknown_draft(schema, &error)])?;
             let faults: Vec<_> =
-                meta.iter_errors(schema).take(MAX_FAULTS).map(|error| build_fault(schema, &error)).collect();
+                meta.iter_errors(schema).take(MAX_FAULTS).map(|error| build_fault(&error)).collect();
             if !faults.is_empty() {
                 return Err(faults);
             }
+            let explains = references::check(schema)?;
             let patterns =
                 PatternOptions::regex().size_limit(pattern::MAX_BYTES).dfa_size_limit(pattern::MAX_BYTES);
             let options = jsonschema::options().offline().with_pattern_options(patterns);
-            let validator = options.build(schema).map_err(|error| vec![build_fault(schema, &error)])?;
-            Ok(Self { validator, steps: if survey.refers { survey.objects } else { 0 } })
+            let validator = options.build(schema).map_err(|error| vec![build_fault(&error)])?;
+            Ok(Self { validator, steps: if survey.refers { survey.objects } else { 0 }, explains })
         })
     }
 
@@ -66,6 +71,11 @@ impl JsonSchema {
     fn check(&self, instance: &Value, values: usize) -> Result<(), Vec<Fault>> {
         if self.validator.is_valid(instance) {
             return Ok(());
+        }
+        if !self.explains {
+            return Err(whole(
+                "does not fit the schema, whose references combine in too many ways to say where".to_owned(),
+            ));
         }
         if values > MAX_VALUES {
             return self.validator.validate(instance).map_err(|error| vec![fault(&error)]);
@@ -98,23 +108,8 @@ fn unknown_draft(schema: &Value, error: &ValidationError<'_>) -> Fault {
     }
 }
 
-fn build_fault(schema: &Value, error: &ValidationError<'_>) -> Fault {
+fn build_fault(error: &ValidationError<'_>) -> Fault {
     match error.kind() {
-        ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) => Fault {
-            pointer: find_reference(schema, &Path::Root, &|to| {
-                to == uri || to.split('#').next() == Some(uri)
-            })
-            .unwrap_or_default(),
-            message: format!(
-                "other documents are not fetched: {}; put what it defines under `$defs` and refer to that",
-                quote_text(uri)
-            ),
-        },
-        ValidationErrorKind::Referencing(ReferencingError::PointerToNowhere { pointer }) => Fault {
-            pointer: find_reference(schema, &Path::Root, &|to| to.strip_prefix('#') == Some(pointer))
-                .unwrap_or_default(),
-            message: format!("refers to {}, where there is nothing", quote_text(pointer)),
-        },
         ValidationErrorKind::Format { format } if format == "regex" => {
             let source = error.instance().as_str().unwrap_or_default();
             let why = pattern::compile(source).err();
@@ -122,21 +117,6 @@ fn build_fault(schema: &Value, error: &ValidationError<'_>) -> Fault {
             Fault { message: format!("the pattern {} {why}", quote_text(source)), ..fault(error) }
         }
         _ => fault(error),
-    }
-}
-
-/// Where the schema refers to what `wanted` accepts; the library's error says to what, but not from where.
-fn find_reference(value: &Value, path: &Path<'_>, wanted: &impl Fn(&str) -> bool) -> Option<String> {
-    match value {
-        Value::Array(items) => {
-            let mut items = items.iter().enumerate();
-            items.find_map(|(index, item)| find_reference(item, &Path::Index(path, index), wanted))
-        }
-        Value::Object(map) => map.iter().find_map(|(key, value)| match value {
-            Value::String(to) if key == "$ref" && wanted(to) => Some(Path::Key(path, key).to_string()),
-            _ => find_reference(value, &Path::Key(path, key), wanted),
-        }),
-        _ => None,
     }
 }
 
