@@ -3,7 +3,7 @@
 use crate::error::{ApiError, Code};
 use crate::policies::record::faults_json;
 use edict_client::records::{ExecutionLimits, Object, Policy, PolicyState};
-use edict_schema::{Commands, Fault, Schema};
+use edict_schema::{CommandFault, Commands, Fault, Schema};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
@@ -96,9 +96,11 @@ impl Compiled {
     /// # Errors
     /// 422 `command_invalid` when there is no such command, or its arguments do not fit.
     pub(crate) fn check_command(&self, action: &str, data: &Value) -> Result<(), ApiError> {
-        self.commands.validate(action, data).map_err(|fault| {
-            let faults = faults_json(fault.faults());
-            ApiError::new(Code::CommandInvalid, fault.to_string()).details(serde_json::json!({"faults": faults}))
+        self.commands.validate(action, data).map_err(|fault| match fault {
+            CommandFault::UnknownAction { message } => ApiError::new(Code::CommandInvalid, message),
+            CommandFault::Data(faults) => {
+                unfit(Code::CommandInvalid, &format!("the data of command `{action}`"), &self.uri, &faults)
+            }
         })
     }
 }
