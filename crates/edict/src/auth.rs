@@ -4,15 +4,15 @@
 //! Without, the server listens on loopback only and is open to it; then requests that a web page could have caused
 //! are refused (see [`open_request_is_local`]).
 
-use crate::app::App;
 use crate::error::{ApiError, Code};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// What a token allows; each role may do what the ones before it may.
@@ -111,11 +111,14 @@ pub(crate) struct Admin;
 
 macro_rules! role_extractor {
     ($($name:ident),*) => {$(
-        impl FromRequestParts<App> for $name {
+        impl<S: Sync> FromRequestParts<S> for $name
+        where
+            Arc<Tokens>: FromRef<S>,
+        {
             type Rejection = ApiError;
 
-            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-                authorize(&app.tokens, &parts.headers, Role::$name).map(|()| Self)
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+                authorize(&Arc::from_ref(state), &parts.headers, Role::$name).map(|()| Self)
             }
         }
     )*};

@@ -15,15 +15,7 @@ use crate::store::documents::Collection;
 use edict_filter::{Column, Kind, Table};
 
 pub(crate) const ASSETS: Collection = Collection {
-    table,
-    name: "assets",
-    noun: "asset",
-    not_found: Code::AssetNotFound,
-    exists: Code::AssetExists,
-};
-
-fn table() -> Table {
-    Table {
+    table: Table {
         doc: "doc",
         columns: &[
             Column { path: "asset_uri", sql: "key", kind: Kind::Text },
@@ -31,5 +23,9 @@ fn table() -> Table {
             Column { path: "asset_name", sql: "asset_name", kind: Kind::Text },
             Column { path: "created_at", sql: "created_at", kind: Kind::Text },
         ],
-    }
-}
+    },
+    name: "assets",
+    noun: "asset",
+    not_found: Code::AssetNotFound,
+    exists: Code::AssetExists,
+};

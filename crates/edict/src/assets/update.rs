@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Reply};
+use crate::store::documents::Change;
 use axum::extract::{Path, State};
 use edict_client::records::{Asset, Object};
 use serde_json::Value;
@@ -33,7 +34,7 @@ pub(crate) async fn update(
                 new.asset_public_url.clone_from(&old.asset_public_url);
             }
             record::check_url(&new)?;
-            Ok((new.asset_uri.clone(), new))
+            Ok(Change { key: new.asset_uri.clone(), new, also: Vec::new() })
         })
         .await?;
     let revision = updated.new.revision;

@@ -32,6 +32,13 @@ pub(crate) async fn heartbeat(
     if status::alive(store, &id).await?.is_some_and(|instance| instance != heartbeat.instance_id) {
         return Err(taken(&id, "another process with this id is alive"));
     }
+    if heartbeat.executor_status == ExecutorStatus::Unreachable {
+        // A farewell: the next process with this id need not wait until this one counts as silent.
+        let sql = "DELETE FROM heartbeats WHERE executor_id = $1 AND instance_id = $2";
+        store.execute(Statement::new(sql).bind(id.as_str()).bind(heartbeat.instance_id.as_str())).await?;
+        status::set(store, &id, ExecutorStatus::Unreachable).await?;
+        return Ok(Data::new(json!({"executor_id": id})));
+    }
     register(store, &id, &heartbeat).await?;
     let sql = "INSERT INTO heartbeats (executor_id, instance_id, token, seen_at) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (executor_id) DO UPDATE \

@@ -6,6 +6,7 @@ pub(crate) mod delete;
 pub(crate) mod execute;
 pub(crate) mod hardware;
 pub(crate) mod heartbeat;
+pub(crate) mod process;
 pub(crate) mod query;
 pub(crate) mod read;
 pub(crate) mod record;
@@ -22,20 +23,16 @@ use edict_filter::{Column, Kind, Table};
 pub(crate) const LOCAL: &str = "local";
 
 pub(crate) const EXECUTORS: Collection = Collection {
-    table,
-    name: "executors",
-    noun: "executor",
-    not_found: Code::ExecutorNotFound,
-    exists: Code::ExecutorExists,
-};
-
-fn table() -> Table {
-    Table {
+    table: Table {
         doc: "doc",
         columns: &[
             Column { path: "executor_id", sql: "key", kind: Kind::Text },
             Column { path: "executor_status", sql: "executor_status", kind: Kind::Text },
             Column { path: "created_at", sql: "created_at", kind: Kind::Text },
         ],
-    }
-}
+    },
+    name: "executors",
+    noun: "executor",
+    not_found: Code::ExecutorNotFound,
+    exists: Code::ExecutorExists,
+};

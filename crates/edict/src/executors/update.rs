@@ -5,14 +5,11 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Reply};
-use crate::store::{Statement, StoreError};
+use crate::store::Statement;
+use crate::store::documents::Change;
 use axum::extract::{Path, State};
 use edict_client::records::{Executor, Object};
-use edict_filter::Update;
 use serde_json::Value;
-
-/// How often an update without `If-Match` starts anew because others changed the record meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// Replaces an executor's record, or changes it with update operators. In their paths `metadata` and `hardware_info`
 /// stand for `executor_metadata` and `executor_hardware_info`.
@@ -32,54 +29,26 @@ pub(crate) async fn update(
     Body(payload): Body<Value>,
 ) -> Result<Data<Executor>, ApiError> {
     let payload = alias::in_update(payload);
-    let change = Update::parse(&payload)?;
-    let store = &app.registry.store;
-    for _ in 0..ATTEMPTS {
-        let document = EXECUTORS.get(store, &id).await?;
-        if_match.check(document.revision)?;
-        let old: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
-        let new = record::from_payload(changed(&old, change.as_ref(), &payload)?, Some(&old))?;
-        if id == LOCAL && new.executor_id != LOCAL {
-            return Err(builtin("renamed"));
-        }
-        let mut tx = store.begin().await?;
-        let to = (new.executor_id.as_str(), &record::to_document(&new)?);
-        match EXECUTORS.replace(&mut tx, store.dialect(), (&id, document.revision), to).await {
-            Err(StoreError::Exists) => return Err(EXECUTORS.taken(&new.executor_id)),
-            Ok(false) => continue,
-            Ok(true) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if new.executor_id != id {
-            for table in ["policy_states", "heartbeats"] {
-                let sql = format!("UPDATE {table} SET executor_id = $1 WHERE executor_id = $2");
-                tx.execute(Statement::new(sql).bind(new.executor_id.as_str()).bind(id.as_str())).await?;
+    let updated = EXECUTORS
+        .update(&app.registry.store, &id, if_match, payload, |fields, old: &Executor| {
+            let new = record::from_payload(fields, Some(old))?;
+            if id == LOCAL && new.executor_id != LOCAL {
+                return Err(builtin("renamed"));
             }
-        }
-        tx.commit().await?;
-        let moved = (new.executor_id != id).then(|| new.executor_id.clone());
-        let revision = new.revision;
-        return Ok(Data::new(new).revision(revision).moved_to(moved));
-    }
-    Err(ApiError::new(
-        Code::RevisionConflict,
-        format!("the executor `{}` is being changed by others all the time; try again", crate::shorten(&id)),
-    ))
+            let also = if new.executor_id == id { Vec::new() } else { moved(&id, &new.executor_id) };
+            Ok(Change { key: new.executor_id.clone(), new, also })
+        })
+        .await?;
+    let revision = updated.new.revision;
+    Ok(Data::new(updated.new).revision(revision).moved_to(updated.moved_to))
 }
 
-fn changed(old: &Executor, change: Option<&Update>, payload: &Value) -> Result<Object, ApiError> {
-    let new = match change {
-        None => payload.clone(),
-        Some(change) => {
-            let mut document = record::to_document(old)?;
-            change.apply(&mut document)?;
-            document
-        }
+fn moved(from: &str, to: &str) -> Vec<Statement> {
+    let statement = |table| {
+        let sql = format!("UPDATE {table} SET executor_id = $1 WHERE executor_id = $2");
+        Statement::new(sql).bind(to).bind(from)
     };
-    match new {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(ApiError::new(Code::InvalidField, "the body must be a JSON object: a full record or update operators")),
-    }
+    ["policy_states", "heartbeats"].map(statement).into()
 }
 
 /// The error for what cannot be done to the built-in executor.

@@ -1,8 +1,8 @@
 //! Request bodies and query parameters, with errors that name the field, the value and what to do.
 
-use crate::app::App;
+use crate::app::BodyLimit;
 use crate::error::{ApiError, Code};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -12,11 +12,14 @@ use serde_json::{Map, Value, json};
 /// A JSON body of type `T`.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T>
+where
+    BodyLimit: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let limit = app.settings.max_body_mb << 20;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let BodyLimit(limit) = BodyLimit::from_ref(state);
         decode(&read(request, limit).await?).map(Self)
     }
 }

@@ -16,15 +16,7 @@ use crate::store::documents::Collection;
 use edict_filter::{Column, Kind, Table};
 
 pub(crate) const POLICIES: Collection = Collection {
-    table,
-    name: "policies",
-    noun: "policy",
-    not_found: Code::PolicyNotFound,
-    exists: Code::PolicyExists,
-};
-
-fn table() -> Table {
-    Table {
+    table: Table {
         doc: "doc",
         columns: &[
             Column { path: "policy_rule_uri", sql: "key", kind: Kind::Text },
@@ -36,5 +28,9 @@ fn table() -> Table {
             Column { path: "created_at", sql: "created_at", kind: Kind::Text },
             Column { path: "updated_at", sql: "updated_at", kind: Kind::Text },
         ],
-    }
-}
+    },
+    name: "policies",
+    noun: "policy",
+    not_found: Code::PolicyNotFound,
+    exists: Code::PolicyExists,
+};

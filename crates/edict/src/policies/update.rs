@@ -6,17 +6,15 @@ use super::registry::{Registry, store_bundle};
 use super::{POLICIES, record};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::error::{ApiError, Code, ErrorBody};
+use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Parameters, Reply};
+use crate::store::documents::{ATTEMPTS, changed, invalid_update};
 use crate::store::{Statement, StoreError, Tx};
 use axum::extract::{Path, State};
 use edict_client::records::{Object, Policy, PolicyState};
 use edict_filter::Update;
 use edict_runtime::bundle::Bundle;
 use serde_json::Value;
-
-/// How often an update without `If-Match` starts anew because others changed the record meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// Replaces a policy, or changes it with update operators.
 #[utoipa::path(
@@ -35,7 +33,7 @@ pub(crate) async fn update(
     if_match: IfMatch,
     Body(payload): Body<Value>,
 ) -> Result<Data<Policy>, ApiError> {
-    let change = Update::parse(&payload)?;
+    let change = Update::parse(&payload).map_err(invalid_update)?;
     let registry = &app.registry;
     for _ in 0..ATTEMPTS {
         let (old, revision) = registry.policy(&uri).await?;
@@ -52,26 +50,7 @@ pub(crate) async fn update(
         let revision = new.revision;
         return Ok(Data::new(new).revision(revision).moved_to(moved).warnings(warnings));
     }
-    Err(ApiError::new(
-        Code::RevisionConflict,
-        format!("the policy `{}` is being changed by others all the time; try again", crate::shorten(&uri)),
-    ))
-}
-
-/// The record's fields after the change.
-fn changed(old: &Policy, change: Option<&Update>, payload: &Value) -> Result<Object, ApiError> {
-    let new = match change {
-        None => payload.clone(),
-        Some(change) => {
-            let mut document = record::to_document(old)?;
-            change.apply(&mut document)?;
-            document
-        }
-    };
-    match new {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(ApiError::new(Code::InvalidField, "the body must be a JSON object: a full record or update operators")),
-    }
+    Err(POLICIES.contended(&uri))
 }
 
 /// Fetches the new code. When a URL that was pinned before cannot be reached, what was pinned stays.

@@ -80,6 +80,17 @@ impl Settings {
         Duration::from_secs(self.shutdown_grace_seconds)
     }
 
+    /// Refuses to open a server to the network that would let everyone in.
+    ///
+    /// # Errors
+    /// When `bind` is not loopback and there are no tokens.
+    pub(crate) fn check_protection(&self) -> Result<(), SettingsError> {
+        if !self.bind.is_loopback() && self.auth_tokens.is_empty() {
+            return Err(SettingsError::Unprotected { bind: self.bind });
+        }
+        Ok(())
+    }
+
     /// The data folder, with the platform's user data folder standing in for an empty setting.
     fn with_data_dir(mut self) -> Result<Self, SettingsError> {
         if self.data_dir.as_os_str().is_empty() {
@@ -95,9 +106,6 @@ impl Settings {
         let invalid = |name: &'static str, problem: &str| {
             Err(SettingsError::Invalid { name: name.to_owned(), problem: problem.to_owned() })
         };
-        if !self.bind.is_loopback() && self.auth_tokens.is_empty() {
-            return Err(SettingsError::Unprotected { bind: self.bind });
-        }
         let url = self.database_url.expose();
         if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return invalid("database_url", "must start with `postgres://`; leave it empty for the embedded database");

@@ -217,7 +217,9 @@ mod tests {
 
     #[test]
     fn an_open_port_without_tokens_is_refused() {
-        assert!(matches!(loaded(&["--bind", "0.0.0.0"]), Err(SettingsError::Unprotected { .. })));
-        assert!(loaded(&["--bind", "0.0.0.0", "--auth-tokens", "admin:0123456789abcdef"]).is_ok());
+        let open = loaded(&["--bind", "0.0.0.0"]).unwrap().settings;
+        assert!(matches!(open.check_protection(), Err(SettingsError::Unprotected { .. })));
+        let guarded = loaded(&["--bind", "0.0.0.0", "--auth-tokens", "admin:0123456789abcdef"]).unwrap().settings;
+        assert!(guarded.check_protection().is_ok());
     }
 }

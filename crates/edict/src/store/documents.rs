@@ -2,8 +2,11 @@
 
 use super::{Arg, Statement, Store, StoreError, Tx};
 use crate::error::{ApiError, Code};
-use crate::http::Page;
-use edict_filter::{Dialect, Filter, Projection, Sort, Table};
+use crate::http::{IfMatch, Page};
+use edict_client::records::Object;
+use edict_filter::{Dialect, Filter, FilterError, Projection, Sort, Table, Update};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -15,12 +18,30 @@ const LARGEST_LIMIT: u32 = 10_000;
 /// One kind of record: its table, and the codes of its errors.
 pub(crate) struct Collection {
     /// Table and the columns that filters use instead of looking into documents.
-    pub(crate) table: fn() -> Table,
+    pub(crate) table: Table<'static>,
     pub(crate) name: &'static str,
     /// What a record is called in messages.
     pub(crate) noun: &'static str,
     pub(crate) not_found: Code,
     pub(crate) exists: Code,
+}
+
+/// How often an update without `If-Match` starts anew because others changed the record meanwhile.
+pub(crate) const ATTEMPTS: usize = 8;
+
+/// What an update writes.
+pub(crate) struct Change<R> {
+    pub(crate) key: String,
+    pub(crate) new: R,
+    /// Further statements of the same transaction.
+    pub(crate) also: Vec<Statement>,
+}
+
+/// What an update wrote.
+pub(crate) struct Updated<R> {
+    pub(crate) new: R,
+    /// The record's new key, if it changed.
+    pub(crate) moved_to: Option<String>,
 }
 
 /// A record as stored.
@@ -106,6 +127,50 @@ impl Collection {
         Ok(tx.execute(statement).await? == 1)
     }
 
+    /// Changes a record by a full payload or update operators. `build` checks the new fields and says what is to be
+    /// written, perhaps more than once: when others change the record meanwhile, it starts anew.
+    ///
+    /// # Errors
+    /// What `build` says; 404; 409 when the new key is taken; 412 when `If-Match` names another revision.
+    pub(crate) async fn update<R: Serialize + DeserializeOwned>(
+        &self,
+        store: &Store,
+        key: &str,
+        if_match: IfMatch,
+        payload: Value,
+        build: impl Fn(Object, &R) -> Result<Change<R>, ApiError>,
+    ) -> Result<Updated<R>, ApiError> {
+        let update = Update::parse(&payload).map_err(invalid_update)?;
+        for _ in 0..ATTEMPTS {
+            let document = self.get(store, key).await?;
+            if_match.check(document.revision)?;
+            let old: R = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+            let Change { key: new_key, new, also } = build(changed(&old, update.as_ref(), &payload)?, &old)?;
+            let doc = serde_json::to_value(&new).map_err(ApiError::internal)?;
+            let mut tx = store.begin().await?;
+            match self.replace(&mut tx, store.dialect(), (key, document.revision), (&new_key, &doc)).await {
+                Err(StoreError::Exists) => return Err(self.taken(&new_key)),
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for statement in also {
+                tx.execute(statement).await?;
+            }
+            tx.commit().await?;
+            return Ok(Updated { new, moved_to: (new_key != key).then_some(new_key) });
+        }
+        Err(self.contended(key))
+    }
+
+    /// The error for a record that others keep changing.
+    pub(crate) fn contended(&self, key: &str) -> ApiError {
+        ApiError::new(
+            Code::RevisionConflict,
+            format!("the {} `{}` is being changed by others all the time; try again", self.noun, crate::shorten(key)),
+        )
+    }
+
     /// Removes a record; false when there was none (or it has another revision than `if_match`).
     pub(crate) async fn delete(&self, tx: &mut Tx, key: &str, if_match: Option<u64>) -> Result<bool, StoreError> {
         let mut statement = Statement::new(format!("DELETE FROM {} WHERE key = $1", self.name)).bind(key);
@@ -135,12 +200,11 @@ impl Collection {
             ));
         }
         let dialect = store.dialect();
-        let table = (self.table)();
         let filter = Filter::parse(filter)?;
         let sort = Sort::parse(page.sort.as_deref().unwrap_or_default())?;
         let projection = page.fields.as_deref().map(Projection::parse).transpose()?;
-        let condition = filter.to_sql(dialect, &table, 1)?;
-        let order = sort.to_sql(dialect, &table, "key", condition.args.len() + 1)?;
+        let condition = filter.to_sql(dialect, &self.table, 1)?;
+        let order = sort.to_sql(dialect, &self.table, "key", condition.args.len() + 1)?;
         let sql = format!(
             "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}",
             Self::doc(dialect),
@@ -156,6 +220,26 @@ impl Collection {
         rows.truncate(limit as usize);
         let docs = rows.into_iter().map(|(doc,)| project(doc, projection.as_ref()));
         Ok((docs.collect::<Result<_, _>>()?, more))
+    }
+}
+
+/// A record's fields after a change: `payload` itself when it is a full record, else what the operators make of it.
+pub(crate) fn changed<R: Serialize>(
+    old: &R,
+    update: Option<&Update>,
+    payload: &Value,
+) -> Result<Object, ApiError> {
+    let new = match update {
+        None => payload.clone(),
+        Some(update) => {
+            let mut document = serde_json::to_value(old).map_err(ApiError::internal)?;
+            update.apply(&mut document).map_err(invalid_update)?;
+            document
+        }
+    };
+    match new {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(ApiError::new(Code::InvalidField, "the body must be a JSON object: a full record or update operators")),
     }
 }
 
@@ -180,13 +264,24 @@ fn signed(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        let reason = error.code().as_str();
+        Self::new(Code::InvalidQuery, error.to_string()).details(serde_json::json!({"reason": reason}))
+    }
+}
+
+/// The error for update operators that cannot be understood or applied.
+pub(crate) fn invalid_update(error: FilterError) -> ApiError {
+    let reason = error.code().as_str();
+    ApiError::new(Code::InvalidUpdate, error.to_string()).details(serde_json::json!({"reason": reason}))
+}
+
 impl From<edict_filter::Arg> for Arg {
     fn from(arg: edict_filter::Arg) -> Self {
         match arg {
             edict_filter::Arg::Text(text) => Self::Text(text),
-            edict_filter::Arg::Int(number) => Self::Int(number),
-            edict_filter::Arg::Float(number) => Self::Float(number),
-            edict_filter::Arg::Bool(flag) => Self::Bool(flag),
+            edict_filter::Arg::Integer(number) => Self::Int(number),
         }
     }
 }

@@ -16,8 +16,6 @@ pub(crate) enum Arg {
     Text(String),
     OptionalInt(Option<i64>),
     Int(i64),
-    Float(f64),
-    Bool(bool),
     Blob(Bytes),
 }
 
@@ -115,16 +113,12 @@ where
     String: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     Option<i64>: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     i64: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
-    f64: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
-    bool: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     Vec<u8>: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
 {
     let added = match arg {
         Arg::Text(text) => arguments.add(text),
         Arg::OptionalInt(number) => arguments.add(number),
         Arg::Int(number) => arguments.add(number),
-        Arg::Float(number) => arguments.add(number),
-        Arg::Bool(flag) => arguments.add(flag),
         Arg::Blob(bytes) => arguments.add(Vec::from(bytes)),
     };
     added.map_err(|error| StoreError::Other(sqlx::Error::Encode(error)))

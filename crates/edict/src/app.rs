@@ -1,0 +1,70 @@
+//! What the routes of a server share.
+
+use crate::auth::Tokens;
+use crate::execution::Runner;
+use crate::policies::registry::Registry;
+use crate::settings::Settings;
+use axum::extract::FromRef;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Shared state of the policy system; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+/// What an [`App`] holds.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) http: reqwest::Client,
+    /// How the outside reaches the policy system, without a slash at the end.
+    pub(crate) public_url: String,
+    pub(crate) common: Common,
+}
+
+impl App {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// State of every listener, whatever it serves.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) tokens: Arc<Tokens>,
+    /// Largest JSON body in bytes.
+    pub(crate) body_limit: BodyLimit,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+/// Largest JSON body in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+impl FromRef<App> for Common {
+    fn from_ref(app: &App) -> Self {
+        app.common.clone()
+    }
+}
+
+impl FromRef<App> for Arc<Tokens> {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.common.tokens)
+    }
+}
+
+impl FromRef<App> for BodyLimit {
+    fn from_ref(app: &App) -> Self {
+        app.common.body_limit
+    }
+}

@@ -1,0 +1,204 @@
+//! `edict executor`: an executor that is a process of its own. It registers with the policy system, tells it that it is
+//! alive, and runs what is sent to it.
+
+use super::execute::{Answer, Options};
+use super::remote::REVISION;
+use super::{hardware, status};
+use crate::app::{BodyLimit, Common};
+use crate::auth::{Operator, Role, Tokens};
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::execution::{Home, Runner, start_tools};
+use crate::http::{Body, Parameters};
+use crate::policies::record::check_name;
+use crate::server::{Listeners, Ready, ServeError, common, stop_signal};
+use crate::settings::Settings;
+use crate::{router, telemetry};
+use axum::Json;
+use axum::extract::{FromRef, State};
+use axum::http::HeaderMap;
+use edict_client::records::{ExecutePolicy, ExecutorStatus, Heartbeat, Manage, Object};
+use edict_client::{Client, Error};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a start waits for the same id to become free: a predecessor that was killed counts as alive for a while.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// State of an executor's routes.
+#[derive(Clone)]
+pub(crate) struct ExecutorApp {
+    runner: Arc<Runner>,
+    common: Common,
+}
+
+impl ExecutorApp {
+    pub(crate) fn common(&self) -> Common {
+        self.common.clone()
+    }
+}
+
+impl FromRef<ExecutorApp> for Arc<Tokens> {
+    fn from_ref(app: &ExecutorApp) -> Self {
+        Arc::clone(&app.common.tokens)
+    }
+}
+
+impl FromRef<ExecutorApp> for BodyLimit {
+    fn from_ref(app: &ExecutorApp) -> Self {
+        app.common.body_limit
+    }
+}
+
+/// Runs a policy once, statelessly.
+#[utoipa::path(
+    post,
+    path = "/execute_policy",
+    params(Options),
+    request_body = ExecutePolicy,
+    responses((status = 200, body = Answer), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn execute_policy(
+    _: Operator,
+    State(app): State<ExecutorApp>,
+    Parameters(options): Parameters<Options>,
+    headers: HeaderMap,
+    Body(request): Body<ExecutePolicy>,
+) -> Result<Json<Answer>, ApiError> {
+    let finished = app.runner.execute(request, revision(&headers)).await?;
+    Ok(Json(Answer::new(finished, options)))
+}
+
+/// Sends a policy a management command; what it changes is kept for later runs on this executor.
+#[utoipa::path(
+    post,
+    path = "/execute_mgmt_command",
+    params(Options),
+    request_body = Manage,
+    responses((status = 200, body = Answer), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn execute_mgmt_command(
+    _: Operator,
+    State(app): State<ExecutorApp>,
+    Parameters(options): Parameters<Options>,
+    headers: HeaderMap,
+    Body(request): Body<Manage>,
+) -> Result<Json<Answer>, ApiError> {
+    let finished = app.runner.manage(request, revision(&headers)).await?;
+    Ok(Json(Answer::new(finished, options)))
+}
+
+fn revision(headers: &HeaderMap) -> Option<u64> {
+    headers.get(REVISION)?.to_str().ok()?.parse().ok()
+}
+
+/// Runs an executor until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or another executor has its id.
+pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result<(), ServeError> {
+    let id = match settings.executor_id.as_str() {
+        "" => sysinfo::System::host_name().unwrap_or_else(|| "executor".to_owned()),
+        id => id.to_owned(),
+    };
+    check_name("executor_id", &id)?;
+    let metrics = telemetry::start_metrics()?;
+    let listeners = Listeners::bind(&settings, &["executor"]).await?;
+    let address = advertised(&settings, &listeners)?;
+    let client = client(&settings)?;
+    let (tools, home) = start_tools(&settings, &settings.data_dir.join(format!("executor-{id}"))).await?;
+    let home = home.set(Home::remote(client.clone(), id.clone()));
+    let runner = Arc::new(Runner::new(tools, home, &settings));
+    // Whoever has this token may run policies here; only the policy system learns it.
+    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
+    let app = ExecutorApp { runner: Arc::clone(&runner), common: common(&settings, tokens, metrics) };
+    let serving = listeners.serve(vec![router::executor(app)], settings.shutdown_grace());
+
+    let heartbeat = Heartbeat {
+        instance_id: uuid::Uuid::new_v4().to_string(),
+        executor_host_uri: address,
+        executor_token: token,
+        executor_status: ExecutorStatus::Healthy,
+        executor_metadata: Object::new(),
+        executor_hardware_info: hardware::info(),
+    };
+    tokio::select! {
+        registered = register(&client, &id, &heartbeat) => registered?,
+        () = stop_signal() => return Ok(()),
+    }
+    let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
+    let result = tokio::select! {
+        result = keep_alive(&client, &id, &heartbeat, &runner) => result,
+        () = stop_signal() => Ok(()),
+    };
+    tracing::info!("stopping: finishing what runs");
+    drop(ready);
+    let goodbye = Heartbeat { executor_status: ExecutorStatus::Unreachable, ..heartbeat };
+    tokio::time::timeout(Duration::from_secs(2), client.heartbeat(&id, &goodbye)).await.ok();
+    serving.stop().await;
+    runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    result
+}
+
+fn advertised(settings: &Settings, listeners: &Listeners) -> Result<String, ServeError> {
+    match settings.executor_url.as_str() {
+        "" if settings.bind.is_unspecified() => Err(ServeError::Registration(
+            "set `executor_url`: the policy system cannot guess how to reach an executor that listens everywhere"
+                .to_owned(),
+        )),
+        "" => Ok(listeners.url("executor")),
+        url => {
+            super::record::check_host(url)?;
+            Ok(url.to_owned())
+        }
+    }
+}
+
+fn client(settings: &Settings) -> Result<Client, ServeError> {
+    let builder = Client::builder(&settings.server_url).timeout(Duration::from_secs(60));
+    let builder = match settings.server_token.given() {
+        Some(token) => builder.token(token).map_err(|error| ServeError::Registration(error.to_string()))?,
+        None => builder,
+    };
+    builder.build().map_err(|error| ServeError::Registration(error.to_string()))
+}
+
+/// Registers, waiting for a policy system that does not answer yet and for an id that is not free yet.
+async fn register(client: &Client, id: &str, heartbeat: &Heartbeat) -> Result<(), ServeError> {
+    let started = Instant::now();
+    loop {
+        match client.heartbeat(id, heartbeat).await {
+            Ok(()) => return Ok(()),
+            Err(Error::Api(error)) if error.code != Code::ExecutorTaken.as_str() || started.elapsed() > PATIENCE => {
+                return Err(ServeError::Registration(error.message));
+            }
+            Err(error) => tracing::warn!(%error, "cannot register with the policy system yet, trying again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Sends heartbeats for as long as the id is ours.
+async fn keep_alive(
+    client: &Client,
+    id: &str,
+    heartbeat: &Heartbeat,
+    runner: &Runner,
+) -> Result<(), ServeError> {
+    let mut ticks = tokio::time::interval(status::INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        runner.gauge();
+        let executor_status = if runner.is_full() { ExecutorStatus::Busy } else { ExecutorStatus::Healthy };
+        let heartbeat = Heartbeat { executor_status, ..heartbeat.clone() };
+        match client.heartbeat(id, &heartbeat).await {
+            Ok(()) => {}
+            Err(Error::Api(error)) if error.code == Code::ExecutorTaken.as_str() => {
+                return Err(ServeError::Registration(error.message));
+            }
+            Err(error) => tracing::warn!(%error, "the policy system did not take the heartbeat"),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a server does by itself, in the background.
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::executors::status;
+use crate::policies::context;
+use crate::policies::registry::Registry;
+use crate::store::Store;
+use sqlx::postgres::PgListener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Starts the chores; they end when the set is dropped or aborted.
+pub(crate) fn start(app: &App) -> JoinSet<()> {
+    let mut chores = JoinSet::new();
+    let store = || app.registry.store.clone();
+    let registry = Arc::clone(&app.registry);
+    chores.spawn(every(status::SWEEP, "looking for silent executors", store(), async |store: &Store| {
+        status::sweep(store).await.map(|_| ())
+    }));
+    chores.spawn(every(Duration::from_secs(30), "removing expired context", store(), async |store: &Store| {
+        Ok(context::sweep_expired(store).await.map(|_| ())?)
+    }));
+    let swept = Arc::clone(&registry);
+    chores.spawn(every(Duration::from_secs(600), "removing unused code", swept, async |registry: &Arc<Registry>| {
+        registry.sweep_bundles().await.map(|_| ())
+    }));
+    let runner = Arc::clone(&app.runner);
+    chores.spawn(every(Duration::from_secs(2), "measuring the executor", runner, async |runner: &Arc<_>| {
+        runner.gauge();
+        Ok(())
+    }));
+    if let Store::Postgres(pool) = &app.registry.store {
+        chores.spawn(follow_changes(pool.clone(), registry));
+    }
+    chores
+}
+
+async fn every<T>(
+    period: Duration,
+    what: &'static str,
+    on: T,
+    chore: impl AsyncFn(&T) -> Result<(), ApiError>,
+) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = chore(&on).await {
+            tracing::warn!(error = error.message(), "{what} failed");
+        }
+    }
+}
+
+/// Drops policies from memory that other servers on the same database changed.
+async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
+    loop {
+        match PgListener::connect_with(&pool).await {
+            Ok(mut listener) => {
+                if let Err(error) = listen(&mut listener, &registry).await {
+                    tracing::warn!(%error, "lost the database's announcements");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
+        }
+        // Whatever was announced while nobody listened is unknown.
+        registry.forget_all();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn listen(listener: &mut PgListener, registry: &Registry) -> sqlx::Result<()> {
+    listener.listen("edict_policies").await?;
+    registry.forget_all();
+    // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
+    while let Some(announced) = listener.try_recv().await? {
+        registry.forget(announced.payload());
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `edict serve`: puts the parts together, serves until told to stop, and stops without losing anything.
+
+mod chores;
+mod listen;
+
+pub(crate) use listen::{Listeners, Ready, stop_signal};
+
+use crate::app::{App, BodyLimit, Common, Shared};
+use crate::assets::storage::{Storage, StorageError};
+use crate::auth::Tokens;
+use crate::error::ApiError;
+use crate::execution::{Home, Runner, StartError, start_tools};
+use crate::executors::{self, LOCAL};
+use crate::policies::registry::{Parts, Registry};
+use crate::settings::{Settings, SettingsError};
+use crate::store::{OpenError, Store};
+use crate::{router, telemetry};
+use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Runtime(#[from] StartError),
+    #[error("cannot listen on {address}: {source}; stop what listens there, or choose another port")]
+    Listen { address: String, source: std::io::Error },
+    #[error("cannot write the ready file: {0}")]
+    ReadyFile(std::io::Error),
+    #[error("cannot collect metrics: {0}")]
+    Metrics(#[from] BuildError),
+    #[error("cannot make a client for HTTP: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("{0}")]
+    Registration(String),
+}
+
+impl From<ApiError> for ServeError {
+    fn from(error: ApiError) -> Self {
+        Self::Registration(error.message().to_owned())
+    }
+}
+
+/// Serves the policy system, the policy engine and the action executor until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start.
+pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Result<(), ServeError> {
+    settings.check_protection()?;
+    let metrics = telemetry::start_metrics()?;
+    let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
+    let (store, lock) = Store::open(&settings).await?;
+    let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
+    executors::heartbeat::register_local(&store, executors::hardware::info()).await?;
+    let chores = chores::start(&app);
+
+    let common = app.common.clone();
+    let routers =
+        vec![router::system(app.clone()), router::engine(common.clone()), router::actions(common)];
+    let serving = listeners.serve(routers, settings.shutdown_grace());
+    let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
+
+    stop_signal().await;
+    tracing::info!("stopping: finishing what runs");
+    drop(ready);
+    chores.abort_all();
+    serving.stop().await;
+    app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    store.close().await;
+    drop(lock);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn build(
+    settings: &Settings,
+    store: Store,
+    metrics: PrometheusHandle,
+    system_url: &str,
+) -> Result<App, ServeError> {
+    let public_url = match settings.public_url.as_str() {
+        "" => system_url.to_owned(),
+        url => url.trim_end_matches('/').to_owned(),
+    };
+    let http = reqwest::Client::builder().user_agent(concat!("edict/", env!("CARGO_PKG_VERSION"))).build()?;
+    let (tools, home) = start_tools(settings, &settings.data_dir).await?;
+    let registry = Arc::new(Registry::new(Parts {
+        store,
+        storage: Storage::open(settings)?,
+        limits: settings.bundle_limits(),
+        own_urls: vec![public_url.clone(), system_url.to_owned()],
+        http: http.clone(),
+        runtime: Arc::clone(&tools.runtime),
+        executor_id: LOCAL.to_owned(),
+    }));
+    let home = home.set(Home::Registry(Arc::clone(&registry)));
+    let runner = Arc::new(Runner::new(tools, home, settings));
+    let common = common(settings, settings.auth_tokens.clone(), metrics);
+    Ok(App::new(Shared { settings: settings.clone(), registry, runner, http, public_url, common }))
+}
+
+/// State of every listener.
+pub(crate) fn common(settings: &Settings, tokens: Tokens, metrics: PrometheusHandle) -> Common {
+    Common { tokens: Arc::new(tokens), body_limit: BodyLimit(settings.max_body_mb << 20), metrics }
+}
