@@ -1,0 +1,40 @@
+//! `edict executor`: without a subcommand the executor process itself, and `edict executor list`.
+
+use super::Global;
+use super::failure::Failure;
+use super::list::{Column, ListArgs};
+use clap::{Args, Subcommand};
+
+const COLUMNS: &[Column] = &[
+    ("ID", "executor_id"),
+    ("STATUS", "executor_status"),
+    ("ADDRESS", "executor_host_uri"),
+    ("VCPUS", "executor_hardware_info.vcpus.count"),
+    ("MEMORY (MB)", "executor_hardware_info.memory"),
+    ("UPDATED", "updated_at"),
+];
+
+/// The options of the process go beside `command` (flattened); they and a subcommand exclude each other.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ExecutorArgs {
+    #[command(subcommand)]
+    command: ExecutorCommand,
+}
+
+#[derive(Subcommand)]
+enum ExecutorCommand {
+    /// List the registered executors
+    List(ListArgs),
+}
+
+pub(crate) async fn run(args: ExecutorArgs, global: &Global) -> Result<(), Failure> {
+    match args.command {
+        ExecutorCommand::List(list) => {
+            let out = global.out();
+            let (filter, page) = list.request(out, COLUMNS)?;
+            let found = global.client()?.query_executors(&filter, &page).await?;
+            list.print(out, COLUMNS, found)
+        }
+    }
+}
