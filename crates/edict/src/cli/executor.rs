@@ -14,12 +14,12 @@ const COLUMNS: &[Column] = &[
     ("UPDATED", "updated_at"),
 ];
 
-/// The options of the process go beside `command` (flattened); they and a subcommand exclude each other.
+/// What the process itself needs goes beside `command`, without positional arguments.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct ExecutorArgs {
     #[command(subcommand)]
-    command: ExecutorCommand,
+    command: Option<ExecutorCommand>,
 }
 
 #[derive(Subcommand)]
@@ -30,11 +30,17 @@ enum ExecutorCommand {
 
 pub(crate) async fn run(args: ExecutorArgs, global: &Global) -> Result<(), Failure> {
     match args.command {
-        ExecutorCommand::List(list) => {
+        None => run_process().await,
+        Some(ExecutorCommand::List(list)) => {
             let out = global.out();
             let (filter, page) = list.request(out, COLUMNS)?;
             let found = global.client()?.query_executors(&filter, &page).await?;
             list.print(out, COLUMNS, found)
         }
     }
+}
+
+/// Runs the executor until it is told to stop.
+async fn run_process() -> Result<(), Failure> {
+    Err(Failure::failed("this build cannot run policies: it has no Python runtime"))
 }

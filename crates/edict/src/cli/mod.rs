@@ -45,7 +45,13 @@ pub(crate) struct Cli {
 #[derive(Args)]
 pub(crate) struct Global {
     /// Address of the policy system
-    #[arg(long, global = true, env = "EDICT_URL", hide_env_values = true, default_value = "http://127.0.0.1:5000")]
+    #[arg(
+        long,
+        global = true,
+        env = "EDICT_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000"
+    )]
     url: String,
     /// Token to present; better given as EDICT_TOKEN, where other users of the machine cannot see it
     #[arg(long, global = true, env = "EDICT_TOKEN", hide_env_values = true)]

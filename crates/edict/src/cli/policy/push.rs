@@ -4,6 +4,7 @@ use super::super::failure::Failure;
 use super::super::output::{Output, show_if_slow, spinner};
 use super::check::checked;
 use super::folder::PolicyFolder;
+use bytes::Bytes;
 use clap::Args;
 use edict_client::records::{Asset, AssetVersion, Object, Policy};
 use edict_client::{Client, Content, NewAsset, Stored};
@@ -36,13 +37,13 @@ pub(crate) async fn run(args: &PushArgs, client: &Client, out: Output) -> Result
 }
 
 /// The folder's code as an archive.
-fn pack(folder: &PolicyFolder) -> Result<Vec<u8>, Failure> {
+fn pack(folder: &PolicyFolder) -> Result<Bytes, Failure> {
     Err(Failure::failed(format!("this build cannot pack `{}`", folder.path.display())))
 }
 
 /// Stores the archive under a name that tells its content, so that every version of the code stays what it is, and
 /// pushing the same code again stores nothing.
-async fn upload(client: &Client, policy: &Policy, archive: Vec<u8>) -> Result<Asset, Failure> {
+async fn upload(client: &Client, policy: &Policy, archive: Bytes) -> Result<Asset, Failure> {
     let sha256 = hex::encode(Sha256::digest(&archive));
     let version = format!("{}-{}", policy.version, policy.release_tag);
     let tag = sha256.chars().take(16).collect();
