@@ -4,7 +4,7 @@ use super::Global;
 use super::failure::Failure;
 use super::json;
 use super::list::{Column, ListArgs};
-use super::output::{byte_bar, show_if_slow};
+use super::output::{Output, byte_bar, show_if_slow};
 use clap::{Args, Subcommand};
 use edict_client::records::{Asset, AssetVersion};
 use edict_client::{Body, Client, Content, Download, NewAsset};
@@ -81,8 +81,8 @@ struct DownloadArgs {
     force: bool,
 }
 
-pub(crate) async fn run(args: AssetArgs, global: &Global) -> Result<(), Failure> {
-    let (client, out) = (global.client()?, global.out());
+pub(crate) async fn run(args: AssetArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
+    let client = global.client()?;
     match args.command {
         AssetCommand::Upload(args) => {
             let asset = upload(&client, args).await?;
@@ -93,10 +93,10 @@ pub(crate) async fn run(args: AssetArgs, global: &Global) -> Result<(), Failure>
             let found = client.query_assets(&filter, &page).await?;
             list.print(out, COLUMNS, found)
         }
-        AssetCommand::Get { uri } => out.record(&client.get_asset(&uri).await?),
+        AssetCommand::Get { uri } => out.record(&client.get_asset(&uri).await?, Asset::known_fields()),
         AssetCommand::Download(args) => {
             let asset = client.get_asset(&args.uri).await?;
-            match download(&client, &args, &asset).await? {
+            match download(&client, &args, &asset, out).await? {
                 Some(path) => out.done(&path.display().to_string(), &serde_json::json!({"path": path})),
                 None => Ok(()),
             }
@@ -130,7 +130,12 @@ async fn upload(client: &Client, args: UploadArgs) -> Result<Asset, Failure> {
 }
 
 /// Downloads to a file, whose path is returned, or to stdout.
-async fn download(client: &Client, args: &DownloadArgs, asset: &Asset) -> Result<Option<PathBuf>, Failure> {
+async fn download(
+    client: &Client,
+    args: &DownloadArgs,
+    asset: &Asset,
+    out: &mut Output<'_>,
+) -> Result<Option<PathBuf>, Failure> {
     let Some(info) = &asset.asset_file_info else {
         return Err(Failure::failed(format!(
             "`{}` is not stored by the server: it is at {}",
@@ -139,7 +144,7 @@ async fn download(client: &Client, args: &DownloadArgs, asset: &Asset) -> Result
     };
     if args.to.as_deref() == Some(Path::new("-")) {
         let content = client.download_asset(&asset.asset_id).await?;
-        copy(content, &info.sha256, |bytes| Ok(io::stdout().lock().write_all(bytes)?)).await?;
+        copy(content, &info.sha256, |bytes| out.bytes(bytes)).await?;
         return Ok(None);
     }
     let target = match &args.to {

@@ -1,10 +1,10 @@
 //! `edict completions <shell>`
 
+use super::Cli;
 use super::failure::Failure;
-use super::{Cli, Global};
+use super::output::Output;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use std::io::{self, Write};
 
 #[derive(Args)]
 pub(crate) struct CompletionsArgs {
@@ -12,9 +12,9 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: CompletionsArgs, _global: &Global) -> Result<(), Failure> {
+pub(crate) fn run(args: CompletionsArgs, out: &mut Output<'_>) -> Result<(), Failure> {
     // Generating straight to stdout would panic on a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "edict", &mut script);
-    Ok(io::stdout().lock().write_all(&script)?)
+    out.bytes(&script)
 }

@@ -3,6 +3,7 @@
 use super::Global;
 use super::failure::Failure;
 use super::list::{Column, ListArgs};
+use super::output::Output;
 use clap::{Args, Subcommand};
 
 const COLUMNS: &[Column] = &[
@@ -28,11 +29,10 @@ enum ExecutorCommand {
     List(ListArgs),
 }
 
-pub(crate) async fn run(args: ExecutorArgs, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(args: ExecutorArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
     match args.command {
         None => run_process().await,
         Some(ExecutorCommand::List(list)) => {
-            let out = global.out();
             let (filter, page) = list.request(out, COLUMNS)?;
             let found = global.client()?.query_executors(&filter, &page).await?;
             list.print(out, COLUMNS, found)

@@ -25,7 +25,7 @@ pub(crate) struct Failure {
     /// Lines below the message, each with what it is: `code`, `request`, `hint` …
     pub(crate) notes: Vec<(&'static str, String)>,
     /// Whoever read our output has closed it (`edict policy list | head -1`): not an error, nothing to say.
-    quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 impl Failure {

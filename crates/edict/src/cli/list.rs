@@ -29,7 +29,11 @@ pub(crate) type Column = (&'static str, &'static str);
 
 impl ListArgs {
     /// The filter, and the page with the fields that `columns` need (all of them for JSON).
-    pub(crate) fn request(&self, out: Output, columns: &[Column]) -> Result<(Object, Page), Failure> {
+    pub(crate) fn request(
+        &self,
+        out: &mut Output<'_>,
+        columns: &[Column],
+    ) -> Result<(Object, Page), Failure> {
         let filter = json::read_object("--query", &self.query)?;
         let fields =
             if out.is_json() { vec![] } else { columns.iter().map(|(_, path)| (*path).to_owned()).collect() };
@@ -39,7 +43,7 @@ impl ListArgs {
     /// Prints what was found, and how to see the rest.
     pub(crate) fn print(
         &self,
-        out: Output,
+        out: &mut Output<'_>,
         columns: &[Column],
         found: Listing<Object>,
     ) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use edict_client::Client;
 use failure::Failure;
 use output::{Format, Output};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,10 +88,6 @@ impl Global {
         };
         Ok(builder.build()?)
     }
-
-    fn out(&self) -> Output {
-        Output::new(self.output)
-    }
 }
 
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
@@ -105,19 +102,20 @@ pub(crate) fn main() -> ExitCode {
     };
     let done = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))
-        .and_then(|runtime| runtime.block_on(run(cli)));
+        .and_then(|runtime| runtime.block_on(run(cli, &mut io::stdout())));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
     let Cli { global, command } = cli;
+    let out = &mut Output::new(global.output, stdout);
     match command {
-        Command::Policy(args) => policy::run(args, &global).await,
-        Command::Executor(args) => executor::run(args, &global).await,
-        Command::Asset(args) => asset::run(args, &global).await,
-        Command::Completions(args) => completions::run(args, &global),
+        Command::Policy(args) => policy::run(args, &global, out).await,
+        Command::Executor(args) => executor::run(args, &global, out).await,
+        Command::Asset(args) => asset::run(args, &global, out).await,
+        Command::Completions(args) => completions::run(args, out),
     }
 }

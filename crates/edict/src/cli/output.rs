@@ -20,74 +20,84 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The program's stdout.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Output {
+/// The program's stdout, in the format that its caller asked for.
+pub(crate) struct Output<'a> {
     format: Format,
+    stdout: &'a mut dyn Write,
 }
 
-impl Output {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format }
+impl<'a> Output<'a> {
+    pub(super) fn new(format: Format, stdout: &'a mut dyn Write) -> Self {
+        Self { format, stdout }
     }
 
-    pub(crate) fn is_json(self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.stdout.write_all(bytes)?)
+    }
+
     /// Prints text and a line end.
-    pub(crate) fn line(self, text: &str) -> Result<(), Failure> {
-        Ok(writeln!(io::stdout().lock(), "{text}")?)
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        // In one piece: two writes could leave a line without its end when the reader goes away in between.
+        self.bytes(format!("{text}\n").as_bytes())
     }
 
     /// Prints a JSON document.
-    pub(crate) fn json(self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    pub(crate) fn json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Failure::failed(format!("cannot print the result: {error}")))?;
         self.line(&text)
     }
 
     /// Prints what was done: `text` for people, `value` for programs.
-    pub(crate) fn done(self, text: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    pub(crate) fn done(&mut self, text: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
         if self.is_json() { self.json(value) } else { self.line(&printable(text)) }
     }
 
-    /// Prints one record: a line per field, or JSON.
-    pub(crate) fn record(self, record: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    /// Prints one record: a line per field in the order of `fields`, or JSON.
+    pub(crate) fn record(&mut self, record: &impl Serialize, fields: &[&str]) -> Result<(), Failure> {
+        if self.is_json() {
+            return self.json(record);
+        }
         let value = serde_json::to_value(record)
             .map_err(|error| Failure::failed(format!("cannot print the record: {error}")))?;
-        let Value::Object(fields) = value else { return self.json(&value) };
-        if self.is_json() {
-            return self.json(&fields);
+        let mut table = Table::new();
+        for name in fields {
+            if let Some(value) = value.get(name).filter(|value| !is_empty(value)) {
+                table.add_row([(*name).to_owned(), printable(&text_of(value))]);
+            }
         }
-        let mut table = plain_table();
-        for (name, value) in fields.iter().filter(|(_, value)| !is_empty(value)) {
-            table.add_row([name.clone(), printable(&text_of(value))]);
-        }
-        self.line(&table.trim_fmt())
+        self.table(table)
     }
 
     /// Prints records as a table with these columns.
-    pub(crate) fn rows(self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-        let mut table = plain_table();
+    pub(crate) fn rows(&mut self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        let mut table = Table::new();
         table.set_header(header.iter().copied());
         for row in rows {
             table.add_row(row.iter().map(|cell| cell_text(cell)));
+        }
+        self.table(table)
+    }
+
+    /// Plain columns that start at the edge: what `cut` and `awk` expect.
+    fn table(&mut self, mut table: Table) -> Result<(), Failure> {
+        table.load_style(presets::NOTHING);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
         self.line(&table.trim_fmt())
     }
 
     /// Tells something beside the result: stderr, so that stdout stays what a program can read.
-    pub(crate) fn aside(self, text: &str) {
+    pub(crate) fn aside(&self, text: &str) {
         // A note that cannot be written is no reason to fail.
         drop(writeln!(io::stderr().lock(), "{}", printable(text)));
     }
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -13,7 +13,7 @@ pub(crate) struct CheckArgs {
     folder: PathBuf,
 }
 
-pub(crate) fn run(args: &CheckArgs, out: Output) -> Result<(), Failure> {
+pub(crate) fn run(args: &CheckArgs, out: &mut Output<'_>) -> Result<(), Failure> {
     match check_folder(&args.folder) {
         Ok(folder) => {
             let uri = folder.policy.uri();

@@ -68,7 +68,7 @@ impl InputArgs {
     }
 }
 
-pub(crate) async fn execute(args: ExecuteArgs, client: &Client, out: Output) -> Result<(), Failure> {
+pub(crate) async fn execute(args: ExecuteArgs, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
     let Inputs { input, parameters, settings } = args.inputs.read()?;
     let run = ExecutePolicy { policy_rule_uri: args.uri, input_data: input, parameters, settings };
     let call = client.execute_policy(&args.executor, &run, args.inputs.logs);
@@ -76,7 +76,7 @@ pub(crate) async fn execute(args: ExecuteArgs, client: &Client, out: Output) -> 
     print(out, &execution)
 }
 
-pub(crate) async fn manage(args: ManageArgs, client: &Client, out: Output) -> Result<(), Failure> {
+pub(crate) async fn manage(args: ManageArgs, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
     let data = json::read_object("--data", &args.data)?;
     let command = Manage { policy_rule_uri: args.uri, action: args.action, data };
     let call = client.execute_mgmt_command(&args.executor, &command);
@@ -84,7 +84,7 @@ pub(crate) async fn manage(args: ManageArgs, client: &Client, out: Output) -> Re
 }
 
 /// The result is JSON for everybody; logs go beside it for people, and into the document for programs.
-pub(super) fn print(out: Output, execution: &Execution) -> Result<(), Failure> {
+pub(super) fn print(out: &mut Output<'_>, execution: &Execution) -> Result<(), Failure> {
     let Some(logs) = &execution.logs else { return out.json(&execution.data) };
     if out.is_json() {
         return out.json(execution);

@@ -3,6 +3,7 @@
 use edict_client::records::{Object, Policy};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_saphyr::UserMessageFormatter;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,8 @@ struct Names {
 }
 
 fn parse(text: &str) -> Result<Object, String> {
-    let readable = |error: serde_saphyr::Error| error.without_snippet().to_string();
+    let readable =
+        |error: serde_saphyr::Error| error.without_snippet().render_with_formatter(&UserMessageFormatter);
     let mut record: Object = serde_saphyr::from_str(text).map_err(readable)?;
     if let Ok(names) = serde_saphyr::from_str::<Names>(text) {
         let names = [("name", names.name), ("version", names.version), ("release_tag", names.release_tag)];

@@ -24,7 +24,7 @@ pub(crate) struct InitArgs {
     pub(crate) name: Option<String>,
 }
 
-pub(crate) fn run(args: &InitArgs, out: Output) -> Result<(), Failure> {
+pub(crate) fn run(args: &InitArgs, out: &mut Output<'_>) -> Result<(), Failure> {
     let name = args.create()?;
     let folder = args.folder.display();
     let text = format!("made the policy `{name}` in {folder}\nnext: edict policy check {folder}");

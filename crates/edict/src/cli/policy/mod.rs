@@ -10,10 +10,16 @@ mod run;
 use super::Global;
 use super::failure::Failure;
 use super::list::{Column, ListArgs};
+use super::output::Output;
 use clap::{Args, Subcommand};
+use edict_client::records::Policy;
 
 #[cfg(test)]
-pub(super) use {folder::check_folder, init::InitArgs};
+pub(super) use {
+    folder::check_folder,
+    init::InitArgs,
+    push::{register, upload},
+};
 
 const COLUMNS: &[Column] = &[
     ("URI", "policy_rule_uri"),
@@ -57,8 +63,7 @@ enum PolicyCommand {
     Manage(execute::ManageArgs),
 }
 
-pub(crate) async fn run(args: PolicyArgs, global: &Global) -> Result<(), Failure> {
-    let out = global.out();
+pub(crate) async fn run(args: PolicyArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
     match args.command {
         PolicyCommand::Init(args) => init::run(&args, out),
         PolicyCommand::Check(args) => check::run(&args, out),
@@ -69,7 +74,9 @@ pub(crate) async fn run(args: PolicyArgs, global: &Global) -> Result<(), Failure
             let found = global.client()?.query_policies(&filter, &page).await?;
             list.print(out, COLUMNS, found)
         }
-        PolicyCommand::Get { uri } => out.record(&global.client()?.get_policy(&uri).await?),
+        PolicyCommand::Get { uri } => {
+            out.record(&global.client()?.get_policy(&uri).await?, Policy::known_fields())
+        }
         PolicyCommand::Delete { uri } => {
             global.client()?.delete_policy(&uri).await?;
             out.done(&format!("deleted {uri}"), &serde_json::json!({"deleted": uri}))

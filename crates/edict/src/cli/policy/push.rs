@@ -22,7 +22,7 @@ pub(crate) struct PushArgs {
     update: bool,
 }
 
-pub(crate) async fn run(args: &PushArgs, client: &Client, out: Output) -> Result<(), Failure> {
+pub(crate) async fn run(args: &PushArgs, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
     let folder = checked(&args.folder)?;
     let archive = pack(&folder)?;
     let asset = show_if_slow(&spinner("uploading"), upload(client, &folder.policy, archive)).await?;
@@ -43,7 +43,7 @@ fn pack(folder: &PolicyFolder) -> Result<Bytes, Failure> {
 
 /// Stores the archive under a name that tells its content, so that every version of the code stays what it is, and
 /// pushing the same code again stores nothing.
-async fn upload(client: &Client, policy: &Policy, archive: Bytes) -> Result<Asset, Failure> {
+pub(crate) async fn upload(client: &Client, policy: &Policy, archive: Bytes) -> Result<Asset, Failure> {
     let sha256 = hex::encode(Sha256::digest(&archive));
     let version = format!("{}-{}", policy.version, policy.release_tag);
     let tag = sha256.chars().take(16).collect();
@@ -67,7 +67,7 @@ async fn upload(client: &Client, policy: &Policy, archive: Bytes) -> Result<Asse
     }
 }
 
-async fn register(
+pub(crate) async fn register(
     client: &Client,
     uri: &str,
     record: &Object,

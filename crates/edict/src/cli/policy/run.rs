@@ -17,7 +17,7 @@ pub(crate) struct RunArgs {
     inputs: InputArgs,
 }
 
-pub(crate) async fn run(args: RunArgs, out: Output) -> Result<(), Failure> {
+pub(crate) async fn run(args: RunArgs, out: &mut Output<'_>) -> Result<(), Failure> {
     let folder = checked(&args.folder)?;
     let inputs = args.inputs.read()?;
     let execution = show_if_slow(&spinner("running"), run_locally(&folder, inputs, args.inputs.logs)).await?;
