@@ -1,0 +1,6 @@
+//! The client against a real HTTP server.
+
+mod calls;
+mod failures;
+mod files;
+mod server;

@@ -1,0 +1,121 @@
+//! The command line: one file per verb, and here their table of contents.
+//!
+//! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
+//! be reached, 6 not allowed. What a verb found or made goes to stdout, everything else to stderr.
+
+mod asset;
+mod completions;
+mod executor;
+mod failure;
+mod json;
+mod list;
+mod output;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use clap::{Args, Parser, Subcommand};
+use edict_client::Client;
+use failure::Failure;
+use output::{Format, Output};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed (a policy's own errors and problems in a policy folder too)
+  2  wrong usage
+  3  not found
+  4  refused by the server: it does not fit the schema, exists already, has changed meanwhile
+  5  the server cannot be reached
+  6  not allowed: the token is missing, wrong, or its role may not do this";
+
+/// Registers policies, runs them, decides what is allowed and carries it out.
+#[derive(Parser)]
+#[command(name = "edict", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every verb takes. No `Debug`: it would print the token.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Address of the policy system
+    #[arg(
+        long,
+        global = true,
+        env = "EDICT_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000"
+    )]
+    url: String,
+    /// Token to present; better given as EDICT_TOKEN, where other users of the machine cannot see it
+    #[arg(long, global = true, env = "EDICT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Tables for people, JSON for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    output: Format,
+    /// Longest wait for an answer
+    #[arg(long, global = true, default_value_t = 120, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make, check, run, publish and find policies
+    Policy(policy::PolicyArgs),
+    /// Policy executors: run one here, or list those that are registered
+    Executor(executor::ExecutorArgs),
+    /// Stored files
+    Asset(asset::AssetArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Global {
+    /// A client for the policy system.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let builder = Client::builder(&self.url).timeout(Duration::from_secs(self.timeout));
+        let builder = match self.token.as_deref() {
+            // An empty variable is how shells say "none".
+            None | Some("") => builder,
+            Some(token) => builder.token(token)?,
+        };
+        Ok(builder.build()?)
+    }
+}
+
+/// The whole program: reads the arguments, does what they say, and returns the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help, version or wrong usage. When nobody reads it, there is nothing left to tell anybody.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(run(cli, &mut io::stdout())));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    let out = &mut Output::new(global.output, stdout);
+    match command {
+        Command::Policy(args) => policy::run(args, &global, out).await,
+        Command::Executor(args) => executor::run(args, &global, out).await,
+        Command::Asset(args) => asset::run(args, &global, out).await,
+        Command::Completions(args) => completions::run(args, out),
+    }
+}

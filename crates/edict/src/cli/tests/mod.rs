@@ -1,0 +1,4 @@
+//! The command line as its users and their scripts meet it.
+
+mod offline;
+mod online;
