@@ -1,5 +1,6 @@
 """Policies with modules of the same names live side by side, whatever they import, whenever, from any thread."""
 
+import gc
 import importlib
 import pickle
 import sys
@@ -210,3 +211,31 @@ def test_nothing_global_is_replaced_but_one_finder(make):
     make("import helper", helper="").execute_policy_rule(None)
     assert (builtins.__import__, importlib.import_module, dict(vars(builtins))) == before
     assert len([finder for finder in sys.meta_path if type(finder).__module__.startswith("aios_policy")]) == 1
+
+
+def test_garbage_collection_at_any_moment_closes_evaluators_safely(tmp_path):
+    """Evaluators in reference cycles are closed by the collector, also while another one is being made."""
+    (tmp_path / "function.py").write_text(CLASS.format(body="        import helper; return helper.NAME"))
+    (tmp_path / "helper.py").write_text("NAME = 1")
+    results = []
+
+    def work():
+        for _ in range(30):
+            cycle = {"policy": LocalPolicyEvaluator.from_folder(tmp_path)}
+            cycle["self"] = cycle
+            results.append(cycle["policy"].execute_policy_rule(None))
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads), "two closings wait for each other"
+    finally:
+        gc.set_threshold(*threshold)
+    gc.collect()
+    assert results == [1] * 60
+    assert not [name for name in sys.modules if name.startswith("_aios_policy_")]

@@ -11,8 +11,10 @@ import io
 import os
 import uuid
 import zipfile
+from pathlib import Path
 
 import pytest
+from test_readme import BLOCKS, SAMPLE
 
 from aios_policy_sandbox import (
     Client,
@@ -29,27 +31,12 @@ pytestmark = pytest.mark.server
 
 URL = os.environ.get("EDICT_TEST_URL")
 
-ALLOWLIST = """
+ALLOWLIST = (Path(__file__).parents[3] / "policies/ip_allowlist/code/function.py").read_text()
+
+CONTEXT = """
 import logging
 
 
-class AIOSv1PolicyRule:
-    def __init__(self, rule_id, settings, parameters):
-        self.settings, self.parameters = settings, parameters
-
-    def eval(self, parameters, input_data, context):
-        logging.getLogger("allowlist").warning("asked about %s", input_data["ip"])
-        allowed = input_data["ip"] in parameters.get("local_allowlist", [])
-        return {"allowed": allowed, "reason": "allowed" if allowed else "denied", "input_data": input_data}
-
-    def management(self, action, data):
-        if action == "update_local_allowlist":
-            self.parameters["local_allowlist"] = data["ips"]
-            return {"status": "success", "updated_allowlist": data["ips"]}
-        return {"status": "success", "local_allowlist": self.parameters["local_allowlist"]}
-"""
-
-CONTEXT = """
 class AIOSv1PolicyRule:
     def __init__(self, rule_id, settings, parameters):
         pass
@@ -57,6 +44,7 @@ class AIOSv1PolicyRule:
     def eval(self, parameters, input_data, context):
         if input_data.get("fail"):
             raise LookupError("asked to fail")
+        logging.getLogger("counter").warning("told %s", sorted(input_data))
         context["last"] = input_data
         return {"calls": context.incr("calls", by=2)}
 """
@@ -140,6 +128,11 @@ def test_the_documented_remote_sample(allowlist):
     executor.close()
 
 
+@pytest.mark.parametrize("block", [block for block in BLOCKS if SAMPLE in block])
+def test_the_readmes_examples(allowlist, block):
+    exec(compile(block.replace(SAMPLE, allowlist), "README.md", "exec"), {})
+
+
 @pytest.mark.parametrize("mode", ["local", "remote"])
 def test_parameters_given_count_in_both_modes(allowlist, mode):
     with LocalPolicyEvaluator(allowlist, parameters={"local_allowlist": ["10.0.0.1"]}, mode=mode) as policy:
@@ -178,12 +171,11 @@ def test_code_comes_as_registered_and_has_its_digest(client, allowlist):
     assert code.digest == client.get_policy(allowlist)["code_digest"]
 
 
-def test_logs(client, allowlist):
-    output, logs = client.execute_policy_with_logs("local", allowlist, {"ip": "10.0.0.1"})
-    assert output["allowed"] is False
-    assert [(line["level"], line["source"]) for line in logs if line["message"] == "asked about 10.0.0.1"] == [
-        ("warning", "allowlist")
-    ]
+def test_logs(client, register):
+    output, logs = client.execute_policy_with_logs("local", register(CONTEXT), {"a": 1})
+    assert output == {"calls": 2}
+    told = [(line["level"], line["source"]) for line in logs if line["message"] == "told ['a']"]
+    assert told == [("warning", "counter")]
 
 
 def test_a_policy_that_raises(register):

@@ -147,7 +147,7 @@ class Client:
 
     def context(self, policy_rule_uri: str) -> Context:
         """The context that the policy sees on every executor; a mapping, each operation one request."""
-        return RemoteContext(lambda: self._system, _path("policy", policy_rule_uri, "context"))
+        return RemoteContext(self._system, _path("policy", policy_rule_uri, "context"))
 
     # Executors and runs
 

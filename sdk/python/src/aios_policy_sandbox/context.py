@@ -112,15 +112,15 @@ class Context(MutableMapping[str, Any]):
 class RemoteContext(Context):
     """The context of a registered policy, kept by the policy system; each operation is one request.
 
-    transport: asked for only when an operation is carried out. Raises EdictError as the server answers.
+    path: of the policy's context on that server. Operations raise EdictError as the server answers.
     """
 
-    def __init__(self, transport: Callable[[], Transport], path: str) -> None:
+    def __init__(self, transport: Transport, path: str) -> None:
         self._transport = transport
         self._path = path
 
     def _call(self, op: str, **arguments: Any) -> Any:
-        return self._transport().call("POST", self._path, json_body={"op": op, **arguments})["data"]
+        return self._transport.call("POST", self._path, json_body={"op": op, **arguments})["data"]
 
 
 class MemoryContext(Context):
@@ -131,7 +131,8 @@ class MemoryContext(Context):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run a destructor that uses the context in the middle of an operation.
+        self._lock = threading.RLock()
         # JSON text, so that values are copied in and out as they are with a server.
         self._values: dict[str, str] = {}
         self._deadlines: dict[str, float] = {}

@@ -32,7 +32,8 @@ __all__ = ["PolicyNamespace"]
 logger = logging.getLogger("aios_policy_sandbox")
 
 _numbers = itertools.count(1)
-_lock = threading.Lock()
+# Reentrant: the garbage collector may close one namespace in the middle of making another.
+_lock = threading.RLock()
 _namespaces: dict[str, PolicyNamespace] = {}
 _path_users: Counter[str] = Counter()
 _preferred = threading.local()
@@ -75,7 +76,7 @@ class PolicyNamespace:
             self._closed = True
             del _namespaces[self.package]
             self._share_requirements(-1)
-            for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+            for name in [name for name in list(sys.modules) if name.partition(".")[0] == self.package]:
                 del sys.modules[name]
 
     def find_spec(self, fullname: str, path: Sequence[str]) -> Optional[importlib.machinery.ModuleSpec]:

@@ -90,7 +90,8 @@ class Transport:
         self._local = threading.local()
         # Weak, so that the connection of a thread that ended is closed with it.
         self._open: weakref.WeakSet[_Kept] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close this transport while one of its threads holds the lock.
+        self._lock = threading.RLock()
 
     def request(
         self,
