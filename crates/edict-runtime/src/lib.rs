@@ -1,1 +1,5 @@
-//! Stub.
+//! What runs policies: code bundles and the environments of their requirements.
+
+pub mod bundle;
+pub mod environment;
+mod flight;
