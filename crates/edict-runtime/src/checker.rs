@@ -43,6 +43,19 @@ pub enum SourceFault {
     Unchecked(Fault),
 }
 
+impl SourceFault {
+    /// The stable code that goes into replies.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "syntax_error",
+            Self::ClassMissing => "class_missing",
+            Self::EvalMissing => "eval_missing",
+            Self::Unchecked(_) => "unchecked",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Verdict {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Limits, Python};
+use crate::Limits;
+use crate::environment::Python;
 
 /// Settings of a [`crate::Runtime`].
 #[derive(Debug, Clone)]

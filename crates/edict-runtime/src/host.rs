@@ -1,7 +1,7 @@
 //! What the runtime needs from the program around it.
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::LogRecord;
@@ -18,7 +18,7 @@ pub trait Host: Send + Sync {
 }
 
 /// An operation on a policy's context.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum ContextOp {
     /// The value at a key. Reply: `{"found": bool, "value": …}`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use crate::{CodeDir, Environment, LogRecord};
+use crate::LogRecord;
+use crate::bundle::CodeDir;
+use crate::environment::Environment;
 
 /// Limits of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

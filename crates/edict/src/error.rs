@@ -85,7 +85,8 @@ codes! {
 }
 
 /// What a failed request is answered with.
-#[derive(Debug)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct ApiError {
     code: Code,
     message: String,

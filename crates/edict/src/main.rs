@@ -47,12 +47,17 @@ fn shorten(text: &str) -> String {
     shown
 }
 
-/// Now, as records write it: RFC 3339, UTC, microseconds, so that text order is time order.
+/// Now, as records write it.
 fn now() -> String {
+    timestamp(time::OffsetDateTime::now_utc())
+}
+
+/// A time in UTC, as records write it: RFC 3339 with microseconds, so that text order is time order.
+fn timestamp(time: time::OffsetDateTime) -> String {
     const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
     );
-    time::OffsetDateTime::now_utc().format(FORMAT).unwrap_or_default()
+    time.format(FORMAT).unwrap_or_default()
 }
 
 /// Now in microseconds since 1970, as the database's own time columns hold it.

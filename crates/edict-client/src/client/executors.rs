@@ -58,7 +58,8 @@ impl Client {
     }
 
     /// Keeps what management commands have changed of a policy on this executor.
-    pub async fn set_policy_state(&self, id: &str, uri: &str, state: &PolicyState) -> Result<(), Error> {
-        self.put::<IgnoredAny>(&["executor", id, "policy_state", uri], state, None).await.map(drop)
+    pub async fn change_policy_state(&self, id: &str, uri: &str, state: &PolicyState) -> Result<(), Error> {
+        let path = ["executor", id, "policy_state", uri];
+        self.send_json::<IgnoredAny>(Method::PATCH, &path, state, None).await.map(drop)
     }
 }

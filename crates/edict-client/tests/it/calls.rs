@@ -231,8 +231,8 @@ async fn keeps_what_management_changed() {
     assert_eq!(server.seen().line(), "GET /executor/e1/policy_state/a:1-b");
 
     let server = Server::saying(json!({"success": true, "data": state})).await;
-    client(&server).set_policy_state("e1", "a:1-b", &state).await.unwrap();
-    assert_eq!(server.seen().line(), "PUT /executor/e1/policy_state/a:1-b");
+    client(&server).change_policy_state("e1", "a:1-b", &state).await.unwrap();
+    assert_eq!(server.seen().line(), "PATCH /executor/e1/policy_state/a:1-b");
     assert_eq!(server.seen().json(), json!({"settings": {}, "parameters": {"limit": 5}}));
 }
 

@@ -32,10 +32,6 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn new(client: Client, executor_id: String) -> Self {
-        Self { client, executor_id, compiled: DashMap::new() }
-    }
-
     async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
         if let Some(kept) = self.compiled.get(uri) {
             let (at, compiled) = kept.value();
@@ -43,7 +39,7 @@ impl Remote {
                 return Ok(Arc::clone(compiled));
             }
         }
-        let policy = self.client.policy(uri).await.map_err(relay)?;
+        let policy = self.client.get_policy(uri).await.map_err(relay)?;
         let state = self.client.policy_state(&self.executor_id, uri).await.map_err(relay)?;
         let fresh = Arc::new(Compiled::new(policy, state)?);
         if self.compiled.len() > 10_000 {
@@ -55,6 +51,11 @@ impl Remote {
 }
 
 impl Home {
+    /// The policy system behind `client`, for the executor with this id.
+    pub(crate) fn remote(client: Client, executor_id: String) -> Self {
+        Self::Remote(Remote { client, executor_id, compiled: DashMap::new() })
+    }
+
     /// The policy, ready to run; `revision` is the current one, if the caller knows it.
     pub(crate) async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
         match self {
@@ -78,7 +79,7 @@ impl Home {
                 Some((_, bytes)) => Ok(bytes),
                 None => Err(ApiError::internal(format!("the code {digest} of {uri} is not stored"))),
             },
-            Self::Remote(remote) => Ok(remote.client.policy_code(uri).await.map_err(relay)?.bytes),
+            Self::Remote(remote) => Ok(remote.client.policy_code(uri).await.map_err(relay)?.content),
         }
     }
 
@@ -95,7 +96,7 @@ impl Home {
         match self {
             Self::Registry(registry) => registry.save_state(&registry.executor_id, uri, change).await,
             Self::Remote(remote) => {
-                remote.client.save_policy_state(&remote.executor_id, uri, &change).await.map_err(relay)?;
+                remote.client.change_policy_state(&remote.executor_id, uri, &change).await.map_err(relay)?;
                 remote.compiled.remove(uri);
                 Ok(())
             }

@@ -4,7 +4,9 @@ mod compiled;
 mod failure;
 mod home;
 mod runner;
+mod start;
 
 pub(crate) use compiled::Compiled;
 pub(crate) use home::Home;
 pub(crate) use runner::{Finished, Runner, Tools};
+pub(crate) use start::{StartError, start_tools};

@@ -5,10 +5,10 @@ use super::{Compiled, Home};
 use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use async_trait::async_trait;
-use edict_client::records::{ContextOp, ExecutePolicy, Isolation, LogRecord, Manage, PolicyState};
-use edict_runtime::bundle::BundleStore;
+use edict_client::records::{ContextOp, ExecutePolicy, ExecutionLimits, Isolation, LogRecord, Manage, PolicyState};
+use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
-use edict_runtime::{Host, Limits, Operation, Outcome, RunError, Runtime};
+use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, Runtime};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -31,19 +31,28 @@ pub(crate) struct Tools {
 pub(crate) struct Runner {
     pub(crate) tools: Tools,
     home: Arc<Home>,
-    caps: Limits,
+    max_runs: usize,
 }
 
 impl Runner {
     pub(crate) fn new(tools: Tools, home: Arc<Home>, settings: &Settings) -> Self {
-        let caps = Limits {
-            timeout: Duration::from_millis(settings.max_timeout_ms),
-            memory_mb: settings.max_memory_mb,
-            processes: settings.max_processes,
-            network: settings.allow_network,
-            ..Limits::default()
-        };
-        Self { tools, home, caps }
+        Self { tools, home, max_runs: settings.max_runs }
+    }
+
+    /// Whether a further run would have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.tools.runtime.stats().running >= self.max_runs
+    }
+
+    /// Shows in the metrics what the executor is doing.
+    pub(crate) fn gauge(&self) {
+        let stats = self.tools.runtime.stats();
+        #[expect(clippy::cast_precision_loss, reason = "counts of processes are far from where floats lose digits")]
+        let set = |name: &'static str, value: usize| metrics::gauge!(name).set(value as f64);
+        set("edict_executor_warm_policies", stats.templates);
+        set("edict_executor_processes", stats.processes);
+        set("edict_executor_runs_active", stats.running);
+        set("edict_executor_runs_queued", stats.waiting);
     }
 
     /// Runs a policy once, statelessly. `revision` is the policy's current one, if the caller knows it.
@@ -105,10 +114,7 @@ impl Runner {
 
     async fn run(&self, policy: &Compiled, operation: Operation) -> Result<Outcome, ApiError> {
         let prepared = policy.prepared.get_or_try_init(|| self.prepare(policy)).await?;
-        self.tools.runtime.run(prepared, operation).await.map_err(|error| {
-            let logs = records(error.logs().to_vec());
-            describe(&policy.uri, error, logs)
-        })
+        self.tools.runtime.run(prepared, operation).await.map_err(|error| describe(&policy.uri, error))
     }
 
     /// Unpacks the code and installs its requirements.
@@ -122,7 +128,7 @@ impl Runner {
             .bundles
             .ensure(&digest, self.home.bundle(&policy.uri, &digest))
             .await
-            .map_err(|error| error.into_fetch().unwrap_or_else(ApiError::internal))?;
+            .map_err(|error| not_stored(&error))?;
         let environment = match &code.requirements {
             Some(requirements) if !requirements.is_empty() => {
                 Some(self.tools.environments.ensure(requirements).await.map_err(|error| failed(&policy.uri, &error))?)
@@ -134,36 +140,60 @@ impl Runner {
             code,
             digest,
             environment,
-            limits: self.limits(policy),
+            limits: limits(&policy.limits),
             isolation: match policy.limits.isolation.unwrap_or_default() {
                 Isolation::Process => edict_runtime::Isolation::Process,
                 Isolation::Instance => edict_runtime::Isolation::Instance,
             },
         }))
     }
+}
 
-    /// What the policy asks for, as far as this executor allows it.
-    fn limits(&self, policy: &Compiled) -> Limits {
-        let (asked, default) = (&policy.limits, Limits::default());
-        Limits {
-            timeout: asked.timeout_ms.map_or(default.timeout, Duration::from_millis).min(self.caps.timeout),
-            memory_mb: asked.memory_mb.unwrap_or(default.memory_mb).min(self.caps.memory_mb),
-            cpu_seconds: asked.cpu_seconds,
-            processes: asked.processes.unwrap_or(default.processes).min(self.caps.processes),
-            network: asked.network.unwrap_or(default.network) && self.caps.network,
+/// What the policy asks for; the runtime's own caps apply on top.
+fn limits(asked: &ExecutionLimits) -> Limits {
+    let default = Limits::default();
+    Limits {
+        timeout: asked.timeout_ms.map_or(default.timeout, Duration::from_millis),
+        memory_mb: asked.memory_mb.unwrap_or(default.memory_mb),
+        cpu_seconds: asked.cpu_seconds.or(default.cpu_seconds),
+        processes: asked.processes.unwrap_or(default.processes),
+        network: asked.network.unwrap_or(default.network),
+    }
+}
+
+/// The error for code that could not be unpacked: the registry's own, if it is one.
+fn not_stored(error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Fetch(cause) => {
+            cause.downcast_ref::<ApiError>().cloned().unwrap_or_else(|| ApiError::internal(cause))
         }
+        other => ApiError::internal(other),
     }
 }
 
 fn failed(uri: &str, error: &EnvironmentError) -> ApiError {
-    ApiError::new(Code::EnvironmentFailed, format!("the requirements of policy `{uri}` cannot be installed: {error}"))
-        .details(serde_json::json!({"output": error.output()}))
+    ApiError::new(Code::EnvironmentFailed, format!("policy `{uri}`: {error}"))
+        .details(serde_json::json!({"reason": error.code()}))
 }
 
-fn records(logs: Vec<edict_runtime::LogRecord>) -> Vec<LogRecord> {
-    logs.into_iter()
-        .map(|log| LogRecord { time: log.time, level: log.level, source: log.source, message: log.message })
-        .collect()
+/// Log records as the API shows them.
+pub(super) fn records(logs: Vec<edict_runtime::LogRecord>) -> Vec<LogRecord> {
+    let record = |log: edict_runtime::LogRecord| LogRecord {
+        time: crate::timestamp(log.time),
+        level: level(log.level).to_owned(),
+        source: log.source,
+        message: log.message,
+    };
+    logs.into_iter().map(record).collect()
+}
+
+const fn level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warning => "warning",
+        LogLevel::Error => "error",
+    }
 }
 
 fn count(uri: &str, operation: &'static str, error: Option<&ApiError>, started: Instant) {
@@ -189,11 +219,11 @@ impl Host for Bridge {
 
     fn log(&self, policy_uri: &str, record: &edict_runtime::LogRecord) {
         let (source, message) = (record.source.as_str(), record.message.as_str());
-        match record.level.as_str() {
-            "debug" => tracing::debug!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            "error" | "critical" => tracing::error!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            "warning" => tracing::warn!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            _ => tracing::info!(target: "edict::policy", policy = policy_uri, source, "{message}"),
+        match record.level {
+            LogLevel::Debug => tracing::debug!(target: "edict::policy", policy = policy_uri, source, "{message}"),
+            LogLevel::Error => tracing::error!(target: "edict::policy", policy = policy_uri, source, "{message}"),
+            LogLevel::Warning => tracing::warn!(target: "edict::policy", policy = policy_uri, source, "{message}"),
+            LogLevel::Info => tracing::info!(target: "edict::policy", policy = policy_uri, source, "{message}"),
         }
     }
 }
@@ -201,6 +231,7 @@ impl Host for Bridge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edict_runtime::Fault;
 
     #[test]
     fn the_bridge_speaks_the_clients_context_language() {
@@ -211,7 +242,7 @@ mod tests {
 
     #[test]
     fn busy_is_429() {
-        let error = describe("a:1-b", RunError::Busy { retry_after: Duration::from_secs(1) }, Vec::new());
+        let error = describe("a:1-b", Fault::Busy { retry_after: Duration::from_secs(1) }.into());
         assert_eq!(error.code(), Code::Overloaded);
     }
 }

@@ -65,7 +65,7 @@ async fn fetch(registry: &Registry, url: &str) -> Result<Result<Bytes, String>, 
         return Ok(Ok(registry.storage.read(asset_id).await?));
     }
     let options =
-        FetchOptions { limit: registry.limits.packed, timeout: FETCH_LIMIT, client: registry.http.clone() };
+        FetchOptions { limits: registry.limits, timeout: FETCH_LIMIT, client: registry.http.clone() };
     match bundle::fetch(url, &options).await {
         Ok(bytes) => Ok(Ok(bytes)),
         Err(error @ FetchError::Unreachable { .. }) => Ok(Err(error.to_string())),
@@ -108,7 +108,7 @@ fn invalid_bundle(error: bundle::BundleError) -> ApiError {
 async fn check_class(registry: &Registry, bundle: &Bundle) -> Result<(), ApiError> {
     match registry.runtime.check_source(&bundle.source).await {
         Ok(_) => Ok(()),
-        Err(SourceFault::Internal { message }) => Err(ApiError::internal(message)),
+        Err(SourceFault::Unchecked(fault)) => Err(ApiError::internal(fault)),
         Err(fault) => Err(ApiError::new(Code::InvalidCode, format!("field `code`: {fault}"))
             .details(json!({"reason": fault.code()}))),
     }

@@ -80,6 +80,11 @@ impl Settings {
         Duration::from_secs(self.shutdown_grace_seconds)
     }
 
+    /// How large code archives may be.
+    pub(crate) fn bundle_limits(&self) -> edict_runtime::bundle::Limits {
+        edict_runtime::bundle::Limits { packed: self.max_bundle_mb << 20, ..Default::default() }
+    }
+
     /// Refuses to open a server to the network that would let everyone in.
     ///
     /// # Errors
