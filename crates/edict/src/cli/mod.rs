@@ -14,7 +14,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use edict_client::Client;
 use failure::Failure;
 use output::{Format, Output};
@@ -61,7 +61,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
     /// Longest wait for an answer
-    #[arg(long, global = true, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, global = true, default_value_t = 120, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
