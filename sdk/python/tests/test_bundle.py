@@ -69,7 +69,8 @@ def test_every_format_unpacks_and_is_kept(content, code_format):
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.py", "code/../../evil.py", "/tmp/evil.py", "..\\evil.py", "C:/evil.py", "code/.."]
+    "name",
+    ["../evil.py", "code/../../evil.py", "/tmp/evil.py", "..\\evil.py", "C:/evil.py", "code/C:evil.py", "code/.."],
 )
 def test_entries_that_climb_out(name, tmp_path):
     assert "points out of it" in refused(zip_of((*GOOD, 0), (name, b"x", 0)), "zip", tmp_path)
@@ -127,6 +128,12 @@ def test_what_is_no_archive(packed, tmp_path):
 
 def test_archives_without_function_py(tmp_path):
     assert "code/function.py" in refused(zip_of(("code/other.py", b"", 0)), "zip", tmp_path)
+
+
+def test_compiled_code_and_desktop_litter_stay_out():
+    litter = ["__MACOSX/code/._function.py", "code/.DS_Store", "code/__pycache__/function.cpython-311.pyc"]
+    folder = store(tar_of(GOOD, *[(name, b"x") for name in litter]), "tar.xz")
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["function.py"]
 
 
 def test_a_format_of_the_future(tmp_path):

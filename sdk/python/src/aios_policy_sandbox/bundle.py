@@ -23,10 +23,13 @@ __all__ = ["MAX_FILES", "MAX_UNPACKED", "cached_code", "code_root", "store_code"
 MAX_FILES = 10_000
 """Files and folders in one archive."""
 
-MAX_UNPACKED = 512 * 1024 * 1024
+MAX_UNPACKED = 256 * 1024 * 1024
 """Bytes that an archive may unpack to."""
 
 _CHUNK = 1 << 16
+
+# What desktops and interpreters leave behind. Compiled code in an archive could run in place of the source beside it.
+_IGNORED = {"__MACOSX", "__pycache__", ".DS_Store"}
 _TAR_FORMATS: dict[str, Callable[[io.BytesIO], io.BufferedIOBase]] = {
     "tar.xz": lzma.LZMAFile,
     "tar.gz": lambda packed: gzip.GzipFile(fileobj=packed),
@@ -138,7 +141,10 @@ def _write_all(entries: Iterator[_Entry], folder: Path) -> None:
     for number, entry in enumerate(entries):
         if number >= MAX_FILES:
             raise CodeInvalid(f"the archive holds more than {MAX_FILES} files; pack the policy's code only")
-        target = folder.joinpath(*_safe_parts(entry.name))
+        parts = _safe_parts(entry.name)
+        if not _IGNORED.isdisjoint(parts):
+            continue
+        target = folder.joinpath(*parts)
         if entry.is_folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
@@ -154,8 +160,9 @@ def _write_all(entries: Iterator[_Entry], folder: Path) -> None:
 
 def _safe_parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
-    # A backslash or a colon would mean a folder or a drive on Windows.
-    if path.is_absolute() or ".." in path.parts or any(letter in name for letter in "\\:\0"):
+    # On Windows a backslash separates folders, and a drive's letter in front of any part starts from that drive.
+    drive = any(part[1:2] == ":" for part in path.parts)
+    if path.is_absolute() or ".." in path.parts or drive or "\\" in name or "\0" in name:
         raise CodeInvalid(f"the archive's entry `{name[:200]}` points out of it; pack relative paths only")
     return path.parts
 
