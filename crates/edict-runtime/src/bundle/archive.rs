@@ -8,8 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use tar::EntryType;
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::path::{ignored, normalise, shown};
 use super::{BundleError, Format, Limits, size};
@@ -81,6 +81,10 @@ fn walk_zip<E: From<BundleError>>(
         if raw.encrypted() {
             return Err(BundleError::Encrypted { entry: shown(&name) }.into());
         }
+        if !matches!(raw.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            let feature = format!("the compression method {:?}", raw.compression());
+            return Err(BundleError::Unsupported { entry: shown(&name), feature }.into());
+        }
         let mode = raw.unix_mode().unwrap_or(0);
         // An archive made on Unix holds the file's type in the mode; others leave it zero.
         match mode & 0o170_000 {
@@ -102,10 +106,6 @@ fn zip_error(error: ZipError, entry: &str) -> BundleError {
         ZipError::UnsupportedArchive(feature) => {
             BundleError::Unsupported { entry: entry.to_owned(), feature: feature.to_owned() }
         }
-        ZipError::CompressionMethodNotSupported(method) => BundleError::Unsupported {
-            entry: entry.to_owned(),
-            feature: format!("compression method {method}"),
-        },
         ZipError::InvalidArchive(detail) if detail.contains("EOCD") || detail.contains("end") => {
             BundleError::Truncated { detail: detail.into_owned() }
         }

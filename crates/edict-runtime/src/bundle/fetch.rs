@@ -133,8 +133,7 @@ fn check_status(address: &str, status: StatusCode) -> Result<(), FetchError> {
 fn failure(address: &str, error: reqwest::Error) -> FetchError {
     let url = address.to_owned();
     if error.is_redirect() {
-        let reason =
-            format!("it redirects more than {REDIRECTS} times, or to an address that is not http(s)");
+        let reason = format!("it redirects more than {REDIRECTS} times");
         return FetchError::Refused { url, status: None, reason };
     }
     // Also connections that break off in the middle: whether the code is good is not known yet.

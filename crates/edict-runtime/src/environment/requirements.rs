@@ -11,6 +11,12 @@ use super::stdlib::is_standard;
 /// Most lines that name a package.
 const LINES: usize = 1000;
 
+/// What one line may hold. Markers nest, and are worked out as decision diagrams: without bounds a line
+/// overflows the stack or takes for ever.
+const LINE_LENGTH: usize = 4000;
+const BRACKETS: usize = 20;
+const QUOTES: usize = 40;
+
 /// What a policy needs beside the standard library. Texts that mean the same give the same value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirements {
@@ -127,12 +133,17 @@ fn parse_line(line: &str) -> Result<Line, String> {
     if line.chars().any(|c| c.is_control() && c != '\t') {
         return Err("it holds a control character".into());
     }
+    let count = |wanted: &[char]| line.matches(wanted).count();
+    if line.len() > LINE_LENGTH || count(&['(']) > BRACKETS || count(&['\'', '"']) > QUOTES {
+        return Err("it is too long or too complicated".into());
+    }
     let mut parts = line.split(" --").map(str::trim);
     let spec = parts.next().unwrap_or_default();
     let mut hashes = parts.map(hash_option).collect::<Result<Vec<_>, _>>()?;
     if is_location(spec) {
         return Err("paths and bare addresses are not taken; write `name @ https://…`".into());
     }
+    check_names(spec)?;
     let mut requirement = Requirement::<Url>::from_str(spec).map_err(|error| error.message.to_string())?;
     if let Some(VersionOrUrl::Url(url)) = &requirement.version_or_url {
         if !matches!(url.scheme(), "http" | "https") {
@@ -149,6 +160,16 @@ fn parse_line(line: &str) -> Result<Line, String> {
         text.push_str(&format!(" --hash={hash}"));
     }
     Ok(Line::Package(text))
+}
+
+/// Names of packages and extras end with a letter or digit. The parser takes that for granted in places.
+fn check_names(spec: &str) -> Result<(), String> {
+    let names = spec.split(['@', ';', '<', '>', '=', '!', '~', '(']).next().unwrap_or(spec);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match names.split(|c| !is_part(c)).find(|name| name.ends_with(['.', '_', '-'])) {
+        Some(name) => Err(format!("the name `{name}` does not end with a letter or digit")),
+        None => Ok(()),
+    }
 }
 
 /// The requirement with version clauses sorted, so that their order does not make another environment.
@@ -257,6 +278,10 @@ mod tests {
             ("six --config-settings=a=b", "--hash"),
             ("six==", ""),
             ("not a requirement", ""),
+            ("a_[b]", "letter or digit"),
+            ("a[b-]", "letter or digit"),
+            (&format!("a ; {}", "(".repeat(5000)), "complicated"),
+            (&format!("a ; {}os_name == 'x'", "os_name == 'x' or ".repeat(50)), "complicated"),
             ("six\u{0}", "control"),
         ] {
             let error = Requirements::parse(&format!("six\n\n{line}\n")).unwrap_err();
@@ -267,7 +292,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[ -~\\n\\\\#]{0,200}|\\PC{0,80}") {
+        fn any_text_is_read_or_refused(text in "[a-c_.<>=;@\\[\\]'() -]{0,30}|[ -~\\n\\\\#]{0,200}|\\PC{0,80}") {
             if let Ok(first) = Requirements::parse(&text) {
                 let again = Requirements::parse(&first.lines.join("\n")).unwrap();
                 proptest::prop_assert_eq!(first.lines, again.lines);
