@@ -59,7 +59,6 @@ impl Client {
 
     /// Keeps what management commands have changed of a policy on this executor.
     pub async fn change_policy_state(&self, id: &str, uri: &str, state: &PolicyState) -> Result<(), Error> {
-        let path = ["executor", id, "policy_state", uri];
-        self.send_json::<IgnoredAny>(Method::PATCH, &path, state, None).await.map(drop)
+        self.patch::<IgnoredAny>(&["executor", id, "policy_state", uri], state).await.map(drop)
     }
 }

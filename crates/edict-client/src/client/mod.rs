@@ -177,6 +177,14 @@ impl Client {
         self.call(request).await
     }
 
+    async fn patch<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<Reply<T>, Error> {
+        self.call(self.request(Method::PATCH, self.path(segments)?).json(body)).await
+    }
+
     async fn delete(&self, segments: &[&str]) -> Result<(), Error> {
         let response = self.send(self.request(Method::DELETE, self.path(segments)?)).await?;
         reply::refused(response, self.url()).await.map(drop)

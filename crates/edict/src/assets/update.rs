@@ -7,7 +7,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Reply};
 use crate::store::documents::Change;
 use axum::extract::{Path, State};
-use edict_client::records::{Asset, Object};
+use edict_client::records::Asset;
 use serde_json::Value;
 
 /// Replaces an asset's record, or changes it with update operators. The stored file stays.

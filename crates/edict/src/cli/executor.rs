@@ -4,7 +4,11 @@ use super::Global;
 use super::failure::Failure;
 use super::list::{Column, ListArgs};
 use super::output::Output;
+use super::serve;
+use crate::executors::process;
+use crate::settings::SettingsArgs;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 const COLUMNS: &[Column] = &[
     ("ID", "executor_id"),
@@ -15,12 +19,16 @@ const COLUMNS: &[Column] = &[
     ("UPDATED", "updated_at"),
 ];
 
-/// What the process itself needs goes beside `command`, without positional arguments.
 #[derive(Args)]
 #[command(subcommand_negates_reqs = true)]
 pub(crate) struct ExecutorArgs {
     #[command(subcommand)]
     command: Option<ExecutorCommand>,
+    /// Write the listener's URL into this file, as JSON, once the executor is registered and serves
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 #[derive(Subcommand)]
@@ -31,16 +39,14 @@ enum ExecutorCommand {
 
 pub(crate) async fn run(args: ExecutorArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
     match args.command {
-        None => run_process().await,
+        None => {
+            let settings = serve::settings(&args.settings)?;
+            process::run(settings, args.ready_file.as_deref()).await.map_err(serve::failure)
+        }
         Some(ExecutorCommand::List(list)) => {
             let (filter, page) = list.request(out, COLUMNS)?;
             let found = global.client()?.query_executors(&filter, &page).await?;
             list.print(out, COLUMNS, found)
         }
     }
-}
-
-/// Runs the executor until it is told to stop.
-async fn run_process() -> Result<(), Failure> {
-    Err(Failure::failed("this build cannot run policies: it has no Python runtime"))
 }

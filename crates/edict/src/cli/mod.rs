@@ -5,12 +5,16 @@
 
 mod asset;
 mod completions;
+mod config;
+mod demo;
+mod doctor;
 mod executor;
 mod failure;
 mod json;
 mod list;
 mod output;
 mod policy;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -67,12 +71,20 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start everything in a temporary folder and show what Edict does
+    Demo(demo::DemoArgs),
+    /// Run the server: policy system, policy engine, action executor
+    Serve(serve::ServeArgs),
     /// Make, check, run, publish and find policies
     Policy(policy::PolicyArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
     Asset(asset::AssetArgs),
+    /// Check what this machine offers: Python, uv, database, sandbox
+    Doctor(doctor::DoctorArgs),
+    /// Print the effective settings, commented, secrets masked
+    Config(config::ConfigArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -92,6 +104,10 @@ impl Global {
 
 /// The whole program: reads the arguments, does what they say, and returns the exit code.
 pub(crate) fn main() -> ExitCode {
+    // Before any thread starts: this changes the environment. Variables that are set already win.
+    if let Err(error) = load_dotenv() {
+        return error.report();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -109,13 +125,25 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// Makes `.env` in the working folder part of the environment.
+fn load_dotenv() -> Result<(), Failure> {
+    match dotenvy::from_path(".env") {
+        Err(error) if !error.not_found() => Err(Failure::usage(format!("`.env` cannot be read: {error}"))),
+        _ => Ok(()),
+    }
+}
+
 async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     let out = &mut Output::new(global.output, stdout);
     match command {
+        Command::Demo(args) => demo::run(args, out).await,
+        Command::Serve(args) => serve::run(args).await,
         Command::Policy(args) => policy::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
+        Command::Doctor(args) => doctor::run(args, out).await,
+        Command::Config(args) => config::run(&args, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }

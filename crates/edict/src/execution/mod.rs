@@ -9,4 +9,4 @@ mod start;
 pub(crate) use compiled::Compiled;
 pub(crate) use home::Home;
 pub(crate) use runner::{Finished, Runner, Tools};
-pub(crate) use start::{StartError, start_tools};
+pub(crate) use start::{StartError, find_python, start_tools};

@@ -6,7 +6,7 @@ use crate::settings::{Sandbox, Settings};
 use edict_runtime::bundle::BundleStore;
 use edict_runtime::environment::{EnvironmentOptions, Environments, Python, PythonError};
 use edict_runtime::{Limits, Runtime, RuntimeConfig};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,18 +33,30 @@ impl Vacancy {
     }
 }
 
-/// Starts the runtime, with its caches in `dir`.
+/// The interpreter that policies run with.
+pub(crate) async fn find_python(settings: &Settings) -> Result<Python, PythonError> {
+    Python::discover(given(&settings.python)).await
+}
+
+fn given(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+/// Starts the runtime. `cache` keeps unpacked code and environments and may be shared by processes; `own` is for this
+/// process alone.
 ///
 /// # Errors
 /// When there is no usable Python, a folder cannot be written, or a strict sandbox lacks a layer.
-pub(crate) async fn start_tools(settings: &Settings, dir: &Path) -> Result<(Tools, Vacancy), StartError> {
-    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
-    let python = Python::discover(given(&settings.python).as_deref()).await?;
-    let cache = dir.join("cache");
-    std::fs::create_dir_all(&cache)?;
+pub(crate) async fn start_tools(
+    settings: &Settings,
+    cache: &Path,
+    own: &Path,
+) -> Result<(Tools, Vacancy), StartError> {
+    let python = find_python(settings).await?;
+    std::fs::create_dir_all(cache)?;
     let options = EnvironmentOptions {
         index_url: settings.index_url.given().map(str::to_owned),
-        uv: given(&settings.uv),
+        uv: given(&settings.uv).map(Path::to_path_buf),
         ..EnvironmentOptions::default()
     };
     let bundles = BundleStore::open(&cache.join("bundles"), settings.bundle_limits())?;
@@ -62,7 +74,7 @@ pub(crate) async fn start_tools(settings: &Settings, dir: &Path) -> Result<(Tool
         },
         idle: Duration::from_secs(settings.idle_seconds),
         max_templates: settings.max_warm,
-        ..RuntimeConfig::new(cache.join("runtime"), python, std::env::current_exe()?)
+        ..RuntimeConfig::new(own.join("runtime"), python, std::env::current_exe()?)
     };
     let runtime = Runtime::start(config, Arc::new(Bridge(Arc::clone(&home)))).await?;
     let notes = &runtime.sandbox_report().notes;

@@ -1,46 +1,41 @@
 //! What this machine has, in the shape that executor records use. Memory, swap and storage are in MB.
 
 use edict_client::records::Object;
-use serde_json::{Value, json};
-use sysinfo::{Disks, Networks, System};
+use serde_json::json;
+use sysinfo::{Disk, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
 
 const MB: u64 = 1_000_000;
 
-/// Reads the machine's hardware.
+/// The machine's name.
+pub(crate) fn host_name() -> String {
+    System::host_name().unwrap_or_else(|_| "localhost".to_owned())
+}
+
+/// Reads the machine's hardware. What the platform does not tell counts as 0.
 pub(crate) fn info() -> Object {
-    let mut system = System::new();
-    system.refresh_memory();
+    let (memory, swap) = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
+        .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
     let vcpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let disks = Disks::new_with_refreshed_list();
-    let storage = json!({
-        "disks": disks.len(),
-        "size": disks.iter().map(sysinfo::Disk::total_space).sum::<u64>() / MB,
+    let (disks, size) = Disks::new_with_refreshed_list()
+        .map_or((0, 0), |disks| (disks.len(), disks.iter().map(Disk::total_space).sum::<u64>() / MB));
+    let interfaces = Networks::new_with_refreshed_list().map_or(0, |networks| networks.len());
+    let machine = json!({
+        "id": host_name(),
+        "vcpus": {"count": vcpus},
+        "memory": memory,
+        "swap": swap,
+        "storage": {"disks": disks, "size": size},
+        "network": {"interfaces": interfaces, "txBandwidth": 0, "rxBandwidth": 0},
     });
-    let interfaces = Networks::new_with_refreshed_list().len();
-    let network = json!({"interfaces": interfaces, "txBandwidth": 0, "rxBandwidth": 0});
-    let (memory, swap) = (system.total_memory() / MB, system.total_swap() / MB);
-    let name = System::host_name().unwrap_or_else(|| "localhost".to_owned());
-    let machine = |id: &str| {
-        json!({
-            "id": id,
-            "vcpus": {"count": vcpus},
-            "memory": memory,
-            "swap": swap,
-            "storage": storage,
-            "network": network,
-        })
-    };
-    let mut info = match machine(&name) {
-        Value::Object(fields) => fields,
-        _ => Object::new(),
-    };
-    info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [machine(&name)]}));
+    let mut info = machine.as_object().cloned().unwrap_or_default();
+    info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [machine]}));
     info
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn the_machine_is_described() {

@@ -4,7 +4,7 @@ use super::{EXECUTORS, LOCAL, record, status};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data, Reply};
+use crate::http::{Body, Data};
 use crate::store::{Statement, Store, StoreError};
 use axum::extract::{Path, State};
 use edict_client::records::{Executor, ExecutorStatus, Heartbeat};

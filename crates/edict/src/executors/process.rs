@@ -98,7 +98,7 @@ fn revision(headers: &HeaderMap) -> Option<u64> {
 /// When it cannot start, or another executor has its id.
 pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result<(), ServeError> {
     let id = match settings.executor_id.as_str() {
-        "" => sysinfo::System::host_name().unwrap_or_else(|| "executor".to_owned()),
+        "" => hardware::host_name(),
         id => id.to_owned(),
     };
     check_name("executor_id", &id)?;
@@ -106,7 +106,9 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let listeners = Listeners::bind(&settings, &["executor"]).await?;
     let address = advertised(&settings, &listeners)?;
     let client = client(&settings)?;
-    let (tools, home) = start_tools(&settings, &settings.data_dir.join(format!("executor-{id}"))).await?;
+    // Several executors may share a data folder, and its caches.
+    let own = settings.data_dir.join(format!("executor-{id}"));
+    let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
     let home = home.set(Home::remote(client.clone(), id.clone()));
     let runner = Arc::new(Runner::new(tools, home, &settings));
     // Whoever has this token may run policies here; only the policy system learns it.

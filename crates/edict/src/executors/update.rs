@@ -8,7 +8,7 @@ use crate::http::{Body, Data, IfMatch, Reply};
 use crate::store::Statement;
 use crate::store::documents::Change;
 use axum::extract::{Path, State};
-use edict_client::records::{Executor, Object};
+use edict_client::records::Executor;
 use serde_json::Value;
 
 /// Replaces an executor's record, or changes it with update operators. In their paths `metadata` and `hardware_info`

@@ -68,8 +68,8 @@ fn describe(path: &str, error: &serde_json::Error) -> ApiError {
     }
 }
 
-fn without_position(message: &str) -> &str {
-    message.split(" at line ").next().unwrap_or(message)
+fn without_position(message: &str) -> String {
+    message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
 /// Reads a checked JSON object as a record, after the names of its fields have been compared with `known`.
@@ -93,15 +93,10 @@ pub(crate) fn document<T: DeserializeOwned>(object: Map<String, Value>, known: &
 }
 
 fn unknown_field(unknown: &str, known: &[&str]) -> ApiError {
-    let nearest = nearest_field(unknown, known);
+    let nearest = crate::nearest(unknown, known.iter().copied());
     let hint = nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
     ApiError::new(Code::UnknownField, format!("unknown field `{}`{hint}", crate::shorten(unknown)))
         .details(json!({"field": crate::shorten(unknown), "nearest": nearest, "known": known}))
-}
-
-/// The known field that a misspelt one most likely means.
-pub(crate) fn nearest_field(unknown: &str, known: &[&str]) -> Option<String> {
-    crate::nearest(unknown, known.iter().copied())
 }
 
 /// PostgreSQL's `jsonb` holds no NUL; refusing it for both databases keeps them alike.

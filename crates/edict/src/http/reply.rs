@@ -70,7 +70,7 @@ impl<T: Serialize> IntoResponse for Data<T> {
 }
 
 /// A revision as an entity tag.
-pub(crate) fn etag(revision: u64) -> Option<HeaderValue> {
+fn etag(revision: u64) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("\"{revision}\"")).ok()
 }
 

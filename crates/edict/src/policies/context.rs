@@ -4,10 +4,10 @@ use super::POLICIES;
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data, Reply};
+use crate::http::{Body, Data};
 use crate::store::{Statement, Store, StoreError, Tx};
 use axum::extract::{Path, State};
-use edict_client::records::{ContextOp, Object};
+use edict_client::records::ContextOp;
 use serde_json::{Number, Value, json};
 
 /// Bytes of JSON that one value may have.

@@ -6,7 +6,7 @@ use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, Page, Parameters, Reply};
 use axum::extract::State;
-use edict_client::records::{Object, Policy};
+use edict_client::records::Policy;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

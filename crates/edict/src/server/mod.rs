@@ -59,7 +59,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
     executors::heartbeat::register_local(&store, executors::hardware::info()).await?;
-    let chores = chores::start(&app);
+    let mut chores = chores::start(&app);
 
     let common = app.common.clone();
     let routers =
@@ -90,7 +90,7 @@ async fn build(
         url => url.trim_end_matches('/').to_owned(),
     };
     let http = reqwest::Client::builder().user_agent(concat!("edict/", env!("CARGO_PKG_VERSION"))).build()?;
-    let (tools, home) = start_tools(settings, &settings.data_dir).await?;
+    let (tools, home) = start_tools(settings, &settings.data_dir.join("cache"), &settings.data_dir).await?;
     let registry = Arc::new(Registry::new(Parts {
         store,
         storage: Storage::open(settings)?,

@@ -7,7 +7,7 @@ mod secret;
 mod sources;
 
 pub(crate) use secret::Secret;
-pub(crate) use sources::{Loaded, flags, load};
+pub(crate) use sources::{Loaded, SettingsArgs};
 
 use crate::auth::Tokens;
 use serde::Deserialize;

@@ -49,8 +49,40 @@ fn environment_name(name: &str) -> String {
     format!("EDICT_{}", name.to_uppercase())
 }
 
+/// The flags of every setting, for verbs that start a server.
+#[derive(Clone)]
+pub(crate) struct SettingsArgs(ArgMatches);
+
+impl SettingsArgs {
+    /// The effective settings.
+    pub(crate) fn load(&self) -> Result<Loaded, SettingsError> {
+        load(&self.0)
+    }
+}
+
+impl clap::FromArgMatches for SettingsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(matches.clone()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0 = matches.clone();
+        Ok(())
+    }
+}
+
+impl clap::Args for SettingsArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(flags())
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command.args(flags())
+    }
+}
+
 /// A command-line flag for each setting.
-pub(crate) fn flags() -> Vec<Arg> {
+fn flags() -> Vec<Arg> {
     let flag = |entry: Entry| {
         let long = entry.name.replace('_', "-");
         let help = format!("{} [env: {}]", entry.help, environment_name(&entry.name));
@@ -59,31 +91,22 @@ pub(crate) fn flags() -> Vec<Arg> {
     entries().into_iter().map(flag).collect()
 }
 
-/// Reads every source. `matches` holds the flags of [`flags`].
+/// Reads every source. `matches` holds the flags of [`flags`]; `.env` has become part of the environment before.
 ///
 /// # Errors
 /// When a source cannot be read, names a setting that does not exist, or a value does not fit.
-pub(crate) fn load(matches: &ArgMatches) -> Result<Loaded, SettingsError> {
+fn load(matches: &ArgMatches) -> Result<Loaded, SettingsError> {
     let entries = entries();
     let mut values = Table::new();
     let mut origins = HashMap::new();
     let file = read_file(&entries)?;
-    let dotenv: HashMap<String, String> = match dotenvy::from_path_iter(".env") {
-        Ok(lines) => lines
-            .collect::<Result<_, _>>()
-            .map_err(|error| SettingsError::Malformed { path: ".env".to_owned(), problem: error.to_string() })?,
-        Err(_) => HashMap::new(),
-    };
     for entry in &entries {
         let variable = environment_name(&entry.name);
         let flag = matches.try_get_one::<String>(&entry.name).ok().flatten().cloned();
         let environment = || std::env::var(&variable).ok().filter(|text| !text.is_empty());
-        let (text, origin) = if let Some(text) = flag {
-            (Some(text), "command line")
-        } else if let Some(text) = environment() {
-            (Some(text), "environment")
-        } else {
-            (dotenv.get(&variable).cloned(), ".env")
+        let (text, origin) = match flag {
+            Some(text) => (Some(text), "command line"),
+            None => (environment(), "environment"),
         };
         let (value, origin) = match (text, file.get(&entry.name)) {
             (Some(text), _) => (typed(entry, &text)?, origin),
@@ -151,29 +174,32 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// The effective settings as a commented `edict.toml`, secrets masked, each with where it comes from.
-    pub(crate) fn to_toml(&self) -> String {
+    /// The effective settings, secrets masked.
+    pub(crate) fn masked(&self) -> Table {
         let secrets: HashMap<String, bool> =
             entries().into_iter().map(|entry| (entry.name, entry.secret)).collect();
-        let mut out = String::new();
-        for line in DEFAULTS.lines() {
+        let mask = |(name, value): (&String, &Value)| {
+            let empty = value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
+            let hide = !empty && secrets.get(name).copied().unwrap_or_default();
+            (name.clone(), if hide { Value::String("***".to_owned()) } else { value.clone() })
+        };
+        self.values.iter().map(mask).collect()
+    }
+
+    /// The effective settings as a commented `edict.toml`, secrets masked, each with where it comes from.
+    pub(crate) fn to_toml(&self) -> String {
+        let values = self.masked();
+        let shown = |line: &str| {
             let name = line.split_once(" = ").map(|(name, _)| name).filter(|_| !line.starts_with('#'));
-            match name.and_then(|name| Some((name, self.values.get(name)?))) {
-                Some((name, value)) => {
-                    let secret = secrets.get(name).copied().unwrap_or_default();
-                    let empty = value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
-                    let shown = if secret && !empty { "\"***\"".to_owned() } else { value.to_string() };
-                    let origin = self.origins.get(name).copied().unwrap_or("default");
-                    let suffix = if origin == "default" { String::new() } else { format!("  # from {origin}") };
-                    out.push_str(&format!("{name} = {shown}{suffix}\n"));
-                }
-                None => {
-                    out.push_str(line);
-                    out.push('\n');
-                }
+            let Some((name, value)) = name.and_then(|name| Some((name, values.get(name)?))) else {
+                return format!("{line}\n");
+            };
+            match self.origins.get(name).copied() {
+                None | Some("default") => format!("{name} = {value}\n"),
+                Some(origin) => format!("{name} = {value}  # from {origin}\n"),
             }
-        }
-        out
+        };
+        DEFAULTS.lines().map(shown).collect()
     }
 }
 

@@ -48,6 +48,29 @@ impl Store {
         }
     }
 
+    /// Opens an embedded database of its own, for work that nobody else sees.
+    pub(crate) async fn open_private(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_sqlite(&dir.join("edict.db"), 2).await
+    }
+
+    /// Says which database the settings name, without changing anything.
+    pub(crate) async fn look(settings: &Settings) -> Result<String, OpenError> {
+        let Some(url) = settings.database_url.given() else {
+            let path = settings.data_dir.join("edict.db");
+            let state = if path.exists() { "exists" } else { "will be made" };
+            return Ok(format!("SQLite, {} {state}", path.display()));
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(QUERY_LIMIT)
+            .connect_with(PgConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))?)
+            .await
+            .map_err(StoreError::from)?;
+        let (version,) =
+            sqlx::query_as::<_, (String,)>("SHOW server_version").fetch_one(&pool).await.map_err(StoreError::from)?;
+        Ok(format!("PostgreSQL {version}"))
+    }
+
     async fn open_sqlite(path: &Path, connections: u32) -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new()
             .filename(path)

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: &PushArgs, client: &Client, out: &mut Output<'_>) 
 
 /// The folder's code as an archive.
 fn pack(folder: &PolicyFolder) -> Result<Bytes, Failure> {
-    Err(Failure::failed(format!("this build cannot pack `{}`", folder.path.display())))
+    edict_runtime::bundle::pack(&folder.path).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// Stores the archive under a name that tells its content, so that every version of the code stays what it is, and
