@@ -24,6 +24,8 @@ fn main() -> ExitCode {
     if edict_runtime::launch::requested() {
         edict_runtime::launch::main();
     }
+    // One provider of cryptography for every client in this process; that it is set already is no fault.
+    rustls::crypto::ring::default_provider().install_default().ok();
     cli::main()
 }
 
