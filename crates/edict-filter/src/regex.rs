@@ -84,7 +84,7 @@ fn expanded(hir: &Hir) -> u64 {
         HirKind::Empty | HirKind::Class(_) => 1,
         HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF) => 1,
         // A word boundary is four assertions about a large class.
-        HirKind::Look(_) => 100,
+        HirKind::Look(_) => 400,
         HirKind::Literal(literal) => literal.0.len() as u64,
         HirKind::Capture(capture) => expanded(&capture.sub),
         HirKind::Repetition(repetition) => {

@@ -8,9 +8,23 @@ use crate::databases::{Databases, block_on};
 #[test]
 fn databases_sort_alike() {
     let values = [
-        json!({}), json!({"a": null}), json!({"a": -1.5}), json!({"a": 2}), json!({"a": 10}), json!({"a": "10"}),
-        json!({"a": "B"}), json!({"a": "a"}), json!({"a": "é"}), json!({"a": "\u{e000}"}), json!({"a": "😀"}),
-        json!({"a": {"b": 2}}), json!({"a": {"b": 1}}), json!({"a": [2]}), json!({"a": [1]}), json!({"a": false}), json!({"a": true}),
+        json!({}),
+        json!({"a": null}),
+        json!({"a": -1.5}),
+        json!({"a": 2}),
+        json!({"a": 10}),
+        json!({"a": "10"}),
+        json!({"a": "B"}),
+        json!({"a": "a"}),
+        json!({"a": "é"}),
+        json!({"a": "\u{e000}"}),
+        json!({"a": "😀"}),
+        json!({"a": {"b": 2}}),
+        json!({"a": {"b": 1}}),
+        json!({"a": [2]}),
+        json!({"a": [1]}),
+        json!({"a": false}),
+        json!({"a": true}),
     ];
     // In order by `a`; names and counts differ so that columns can decide.
     let document = |(position, fields): (usize, &Value)| {
@@ -34,14 +48,18 @@ fn databases_sort_alike() {
             by_columns.sort_by_key(|id| (["b", "Z", "a"][*id as usize % 3], std::cmp::Reverse(id % 2), *id));
             assert_eq!(databases.sorted(dialect, "name, -count").await.unwrap(), by_columns, "{dialect:?}");
             assert_eq!(databases.sorted(dialect, "").await.unwrap(), (0..17).collect::<Vec<_>>());
-            assert_eq!(databases.sorted(dialect, "it's; DROP,%_é").await.unwrap(), (0..17).collect::<Vec<_>>());
+            assert_eq!(
+                databases.sorted(dialect, "it's; DROP,%_é").await.unwrap(),
+                (0..17).collect::<Vec<_>>()
+            );
         }
     });
 }
 
 #[test]
 fn projections() {
-    let document = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [{"f": 1, "g": 2}, 5, [{"f": 3}], {}], "h": [1]});
+    let document =
+        json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [{"f": 1, "g": 2}, 5, [{"f": 3}], {}], "h": [1]});
     let cases = [
         ("", document.clone()),
         ("a", json!({"a": 1})),

@@ -45,7 +45,8 @@ fn paths_can_be_aliased() {
         Some(rest) => format!("executor_metadata.{rest}"),
         None => path.to_owned(),
     };
-    let update = parse(&json!({"$set": {"metadata.description": "new"}, "$rename": {"metadata.a": "metadata.b"}}));
+    let update =
+        parse(&json!({"$set": {"metadata.description": "new"}, "$rename": {"metadata.a": "metadata.b"}}));
     let update = update.map_paths(alias).unwrap();
     let mut executor = json!({"executor_metadata": {"a": 1}});
     update.apply(&mut executor).unwrap();
@@ -61,8 +62,12 @@ fn paths_can_be_aliased() {
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), (-9..9i64).prop_map(Value::from),
-        Just(json!(i64::MAX)), (-1e3..1e3f64).prop_map(Value::from), "[ab]{0,2}".prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-9..9i64).prop_map(Value::from),
+        Just(json!(i64::MAX)),
+        (-1e3..1e3f64).prop_map(Value::from),
+        "[ab]{0,2}".prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -74,7 +79,8 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn document() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map("[abc]", value(), 0..4).prop_map(|fields| Value::Object(fields.into_iter().collect()))
+    prop::collection::btree_map("[abc]", value(), 0..4)
+        .prop_map(|fields| Value::Object(fields.into_iter().collect()))
 }
 
 fn update() -> impl Strategy<Value = Value> {
