@@ -26,3 +26,4 @@ pub use projection::Projection;
 pub use sort::Sort;
 pub use sql::{Arg, Column, Dialect, Kind, Sql, Table};
 pub use update::Update;
+pub use value::contains_nul;

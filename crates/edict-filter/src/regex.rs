@@ -81,7 +81,10 @@ impl Pattern {
 
 fn expanded(hir: &Hir) -> u64 {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) | HirKind::Class(_) => 1,
+        HirKind::Empty | HirKind::Class(_) => 1,
+        HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF) => 1,
+        // A word boundary is four assertions about a large class.
+        HirKind::Look(_) => 400,
         HirKind::Literal(literal) => literal.0.len() as u64,
         HirKind::Capture(capture) => expanded(&capture.sub),
         HirKind::Repetition(repetition) => {

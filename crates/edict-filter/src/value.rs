@@ -94,7 +94,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
 }
 
 /// Whether a string or key anywhere in the value holds a NUL character, which PostgreSQL cannot store.
-pub(crate) fn contains_nul(value: &Value) -> bool {
+pub fn contains_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(contains_nul),

@@ -21,6 +21,8 @@ use crate::{
 const MAX_ARGS: usize = 30_000;
 /// Planning takes longer than a request should beyond this.
 const MAX_TEXT: usize = 2_000_000;
+/// SQLite adds up the heights of the expressions of nested queries and stops at 1,000.
+const MAX_NESTING: usize = 500;
 
 /// The database the SQL is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,9 @@ impl Filter {
         let mut builder = Builder::new(dialect, first_placeholder);
         let text = builder.filter(&self.root, &Scope::Row(table))?;
         let text = format!("({text})");
+        if dialect == Dialect::Sqlite && nesting(&text) > MAX_NESTING {
+            return Err(too_large());
+        }
         Ok(Sql { text, args: builder.into_args()? })
     }
 }
@@ -439,6 +444,24 @@ fn join(parts: &[String], operator: &str, none: &str) -> String {
             format!("({}{operator}{})", join(left, operator, none), join(right, operator, none))
         }
     }
+}
+
+/// Levels of parentheses times levels of queries. No caller's text is in the SQL, so its parentheses are ours.
+fn nesting(sql: &str) -> usize {
+    let (mut open, mut queries, mut depth, mut levels) = (Vec::new(), 0, 0, 0);
+    for (position, c) in sql.char_indices() {
+        match c {
+            '(' => {
+                let query = sql.get(position..).is_some_and(|rest| rest.starts_with("(SELECT"));
+                queries += usize::from(query);
+                open.push(query);
+                (depth, levels) = (depth.max(open.len()), levels.max(queries));
+            }
+            ')' => queries -= usize::from(open.pop().unwrap_or_default()),
+            _ => {}
+        }
+    }
+    depth * levels
 }
 
 fn too_large() -> FilterError {

@@ -149,11 +149,11 @@ pub(super) fn container(node: &Node) -> String {
 
 pub(super) fn has_type(node: &Node, kind: Type) -> String {
     let Node { value, kind: name } = node;
-    // A float has one of the whole kinds when it is one; those of 2^63 and more are beyond 64 bits.
+    // The value decides, not its notation: `5.0` is whole, and an integer beyond 64 bits is read as a float.
     let integer = format!(
-        "CASE {name} WHEN 'integer' THEN {value} WHEN 'real' THEN \
-         CASE WHEN {value} >= -9223372036854775808.0 AND {value} < 9223372036854775808.0 \
-         AND {value} = CAST({value} AS INTEGER) THEN CAST({value} AS INTEGER) END END"
+        "CASE WHEN {} AND {value} >= -9223372036854775808.0 AND {value} < 9223372036854775808.0 \
+         AND {value} = CAST({value} AS INTEGER) THEN CAST({value} AS INTEGER) END",
+        is_number(node)
     );
     match kind {
         Type::Null => format!("{name} = 'null'"),

@@ -5,11 +5,31 @@ use serde_json::{Map, Value, json};
 
 use crate::databases::Databases;
 
-fn key() -> impl Strategy<Value = &'static str> {
-    select(&["a", "b", "c", "a", "b", "0", "1", "01", "it's", "\"q\\", "%_é "][..])
+/// Of what documents and filters are made: few words, so that they often meet, or many.
+#[derive(Debug, Clone, Copy)]
+enum Words {
+    Few,
+    Many,
 }
 
-fn scalar() -> impl Strategy<Value = Value> {
+fn key(words: Words) -> impl Strategy<Value = &'static str> {
+    let many = ["a", "b", "c", "a", "b", "0", "1", "01", "it's", "\"q\\", "%_é "];
+    select(match words {
+        Words::Few => vec!["a", "a", "0"],
+        Words::Many => many.to_vec(),
+    })
+}
+
+fn scalar(words: Words) -> BoxedStrategy<Value> {
+    match words {
+        Words::Few => {
+            select(vec![json!(null), json!(1), json!(1), json!(0), json!("a"), json!(true)]).boxed()
+        }
+        Words::Many => any_scalar().boxed(),
+    }
+}
+
+fn any_scalar() -> impl Strategy<Value = Value> {
     let texts = [
         "",
         "a",
@@ -57,11 +77,11 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn value() -> impl Strategy<Value = Value> {
-    scalar().prop_recursive(4, 24, 4, |inner| {
+fn value(words: Words) -> impl Strategy<Value = Value> {
+    scalar(words).prop_recursive(4, 24, 4, move |inner| {
         prop_oneof![
             3 => vec(inner.clone(), 0..4).prop_map(Value::from),
-            4 => vec((key(), inner), 0..4).prop_map(object),
+            4 => vec((key(words), inner), 0..4).prop_map(object),
         ]
     })
 }
@@ -70,10 +90,10 @@ fn object(fields: Vec<(&'static str, Value)>) -> Value {
     Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-fn document() -> impl Strategy<Value = Value> {
+fn document(words: Words) -> impl Strategy<Value = Value> {
     let name = select(&["a", "b", "ab", "é", "it's"][..]);
     let count = select(&[0i64, 1, 2, 5, -7, 1 << 40, i64::MAX, i64::MIN][..]);
-    (vec((key(), value()), 1..5), name, count).prop_map(|(fields, name, count)| {
+    (vec((key(words), value(words)), 1..5), name, count).prop_map(|(fields, name, count)| {
         let mut document = object(fields);
         document["name"] = json!(name);
         document["count"] = json!(count);
@@ -81,45 +101,44 @@ fn document() -> impl Strategy<Value = Value> {
     })
 }
 
-fn path() -> impl Strategy<Value = String> {
+fn path(words: Words) -> impl Strategy<Value = String> {
     prop_oneof![
-        6 => vec(key(), 1..4).prop_map(|keys| keys.join(".")),
+        6 => vec(key(words), 1..4).prop_map(|keys| keys.join(".")),
         1 => Just("name".to_owned()),
         1 => Just("count".to_owned()),
         1 => Just("name.a".to_owned()),
     ]
 }
 
-fn operand() -> impl Strategy<Value = Value> {
-    prop_oneof![4 => scalar(), 1 => value()].prop_filter("values that read as operators", |value| {
-        !value.as_object().is_some_and(|fields| fields.keys().any(|key| key.starts_with('$')))
-    })
+fn operand(words: Words) -> impl Strategy<Value = Value> {
+    prop_oneof![4 => scalar(words), 1 => value(words)]
 }
 
 /// One object of operators.
-fn operators() -> impl Strategy<Value = Value> {
+fn operators(words: Words) -> impl Strategy<Value = Value> {
     let comparison = select(&["$gt", "$gte", "$lt", "$lte"][..]);
     let kind = select(&["double", "string", "object", "array", "bool", "null", "int", "long", "number"][..]);
     let pattern =
         select(&["a", "^a$", "(?i)A", "^.$", r"\w", r"[^a]", "é|😀", "'", r"\\", "^$", r"\bq\b", "b$"][..]);
     let simple = prop_oneof![
-        (select(&["$eq", "$ne"][..]), operand()).prop_map(|(name, value)| json!({ name: value })),
-        (select(&["$in", "$nin"][..]), vec(operand(), 0..4)).prop_map(|(name, value)| json!({ name: value })),
-        (comparison.clone(), scalar()).prop_map(|(name, value)| json!({ name: value })),
-        (comparison, scalar(), scalar())
+        (select(&["$eq", "$ne"][..]), operand(words)).prop_map(|(name, value)| json!({ name: value })),
+        (select(&["$in", "$nin"][..]), vec(operand(words), 0..4))
+            .prop_map(|(name, value)| json!({ name: value })),
+        (comparison.clone(), scalar(words)).prop_map(|(name, value)| json!({ name: value })),
+        (comparison, scalar(words), scalar(words))
             .prop_map(|(name, value, other)| json!({ name: value, "$gte": other })),
         any::<bool>().prop_map(|exists| json!({ "$exists": exists })),
         vec(kind, 1..3).prop_map(|kinds| json!({ "$type": kinds })),
-        vec(operand(), 0..3).prop_map(|values| json!({ "$all": values })),
+        vec(operand(words), 0..3).prop_map(|values| json!({ "$all": values })),
         (0..4u8).prop_map(|size| json!({ "$size": size })),
         pattern.prop_map(|pattern| json!({ "$regex": pattern })),
         (select(&[1i64, 2, 3, -2][..]), -1..2i64).prop_map(|(by, rest)| json!({ "$mod": [by, rest] })),
     ];
-    simple.prop_recursive(2, 6, 2, |inner| {
+    simple.prop_recursive(2, 6, 2, move |inner| {
         prop_oneof![
             2 => inner.clone().prop_map(|inner| json!({ "$not": inner })),
             2 => inner.clone().prop_map(|inner| json!({ "$elemMatch": inner })),
-            2 => (path(), inner.clone()).prop_map(|(path, inner)| json!({ "$elemMatch": { path: inner } })),
+            2 => (path(words), inner.clone()).prop_map(|(path, inner)| json!({ "$elemMatch": { path: inner } })),
             1 => (inner.clone(), inner).prop_map(|(a, b)| {
                 json!({ "$all": [{ "$elemMatch": a }, { "$elemMatch": { "$not": b } }] })
             }),
@@ -127,10 +146,10 @@ fn operators() -> impl Strategy<Value = Value> {
     })
 }
 
-fn filter() -> impl Strategy<Value = Value> {
-    let field = (path(), prop_oneof![1 => operand(), 4 => operators()]);
+fn filter(words: Words) -> impl Strategy<Value = Value> {
+    let field = (path(words), prop_oneof![1 => operand(words), 4 => operators(words)]);
     let fields = vec(field, 1..3).prop_map(|fields| Value::Object(fields.into_iter().collect::<Map<_, _>>()));
-    fields.prop_recursive(2, 6, 3, |inner| {
+    fields.prop_recursive(2, 6, 3, move |inner| {
         (select(&["$and", "$or", "$nor"][..]), vec(inner, 1..3))
             .prop_map(|(name, parts)| json!({ name: parts }))
     })
@@ -138,12 +157,13 @@ fn filter() -> impl Strategy<Value = Value> {
 
 #[test]
 fn memory_and_databases_agree() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(60);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100);
     let mut runner =
         TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let databases = std::cell::RefCell::new(runtime.block_on(Databases::open()));
-    let inputs = (vec(document(), 12), vec(filter(), 12));
+    let inputs = select(vec![Words::Few, Words::Many])
+        .prop_flat_map(|words| (vec(document(words), 12), vec(filter(words), 12)));
     runner
         .run(&inputs, |(docs, filters)| {
             let mut databases = databases.borrow_mut();
