@@ -318,7 +318,7 @@ fn clear_scratch(dir: &Path) -> io::Result<()> {
             && let Ok(folder) = File::open(entry.path())
             && folder.try_lock().is_ok()
         {
-            fs::remove_dir_all(&entry.path())?;
+            fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
