@@ -25,7 +25,8 @@ const SYNCED_ONE_BY_ONE: usize = 16;
 /// A folder of policy code that can be run. While it is held, it is not evicted.
 #[derive(Debug)]
 pub struct CodeDir {
-    /// The folder that holds `function.py` and goes on `sys.path`; its files are readable to everyone and writable to none.
+    /// The folder that holds `function.py` and goes on `sys.path`. Its files are readable to everyone and
+    /// writable to none.
     pub path: PathBuf,
     /// What the policy needs beside the standard library.
     pub requirements: Option<Requirements>,
