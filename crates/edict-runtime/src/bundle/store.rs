@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,11 +19,14 @@ use crate::flight::Flights;
 const SCRATCH: &str = ".tmp-";
 /// A scratch folder younger than this may be one that is about to be locked.
 const SCRATCH_AGE: Duration = Duration::from_secs(60);
+/// A bundle of at most this many files is synced file by file.
+const SYNCED_ONE_BY_ONE: usize = 16;
 
 /// A folder of policy code that can be run. While it is held, it is not evicted.
 #[derive(Debug)]
 pub struct CodeDir {
-    /// The folder that holds `function.py` and goes on `sys.path`; readable to everyone, writable to none.
+    /// The folder that holds `function.py` and goes on `sys.path`. Its files are readable to everyone and
+    /// writable to none.
     pub path: PathBuf,
     /// What the policy needs beside the standard library.
     pub requirements: Option<Requirements>,
@@ -212,7 +215,8 @@ impl Inner {
         let bundle = Bundle::from_bytes(bytes, &self.limits)?;
         let scratch = Scratch::new(&self.dir)?;
         write_bundle(&bundle, &self.limits, &scratch.path)?;
-        seal(&scratch.path)?;
+        make_readable(&scratch.path)?;
+        sync(&bundle, &scratch)?;
         match fs::rename(&scratch.path, self.dir.join(digest)) {
             Ok(()) => {}
             // Another process was faster; what is there is whole.
@@ -281,16 +285,35 @@ fn write_bundle(bundle: &Bundle, limits: &Limits, to: &Path) -> Result<(), Store
 fn write_file(path: &Path, content: &mut dyn io::Read, executable: bool) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     io::copy(content, &mut file)?;
-    file.flush()?;
-    file.set_permissions(fs::Permissions::from_mode(if executable { 0o555 } else { 0o444 }))?;
-    // Else a power cut after the rename can leave files of length zero in a folder that counts as whole.
-    file.sync_data()
+    file.set_permissions(fs::Permissions::from_mode(if executable { 0o555 } else { 0o444 }))
+}
+
+/// Brings what was written to the disk. Else a power cut after the rename can leave files of length zero in
+/// a folder that counts as whole.
+fn sync(bundle: &Bundle, scratch: &Scratch) -> io::Result<()> {
+    // Some milliseconds each on a common disk; for many files, one pass over the file system is faster.
+    if bundle.files > SYNCED_ONE_BY_ONE {
+        return Ok(rustix::fs::syncfs(&scratch.lock)?);
+    }
+    sync_files(&scratch.path)
+}
+
+fn sync_files(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_files(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_data()?;
+        }
+    }
+    Ok(())
 }
 
 /// A folder that is filled under a lock, and removed unless it has been renamed.
 struct Scratch {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Scratch {
@@ -298,14 +321,14 @@ impl Scratch {
         let path = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(dir)?.keep();
         let lock = File::open(&path)?;
         lock.lock()?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Not there any more when it was renamed. What fails here is cleared when the store is opened next.
-        let _ = remove_tree(&self.path);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -318,7 +341,7 @@ fn clear_scratch(dir: &Path) -> io::Result<()> {
             && let Ok(folder) = File::open(entry.path())
             && folder.try_lock().is_ok()
         {
-            remove_tree(&entry.path())?;
+            fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
@@ -336,41 +359,19 @@ fn remove(folder: &Path) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // To move a folder to another parent, one must be able to write to it.
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     let parent = folder.parent().unwrap_or(folder);
     let scratch = Scratch::new(parent)?;
     fs::rename(folder, scratch.path.join("evicted"))?;
     Ok(true)
 }
 
-fn remove_tree(path: &Path) -> io::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    each_folder(path, &|folder| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))?;
-    fs::remove_dir_all(path)
-}
-
-/// Makes folders unwritable: interpreters that run with our user would leave `__pycache__` in them, which
-/// the next run would believe.
-fn seal(path: &Path) -> io::Result<()> {
+/// Lets others read and enter the folders, whatever our umask is: workers may run under another user.
+fn make_readable(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            seal(&entry.path())?;
-        }
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o555))
-}
-
-/// Calls `visit` for a folder and then for those in it.
-fn each_folder(path: &Path, visit: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    visit(path)?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            each_folder(&entry.path(), visit)?;
+            make_readable(&entry.path())?;
         }
     }
     Ok(())

@@ -60,7 +60,7 @@ async fn unpacks_once_and_finds_it_again() {
         assert!(code.path.join("pkg/__init__.py").exists() && !code.path.join("__pycache__").exists());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&code.path.join("function.py")), 0o444);
-        assert_eq!((mode(&code.path), mode(code.path.parent().unwrap())), (0o555, 0o555));
+        assert_eq!((mode(&code.path), mode(code.path.parent().unwrap())), (0o755, 0o755));
         // A new store, as after a restart, and the same one again.
         let store = open(dir.path());
         let again = cached(&store, &bytes).await.unwrap();
