@@ -26,6 +26,7 @@ pub(crate) const ASSETS: Collection = Collection {
     },
     name: "assets",
     noun: "asset",
+    own_fields: &record::OWN_FIELDS,
     not_found: Code::AssetNotFound,
     exists: Code::AssetExists,
 };

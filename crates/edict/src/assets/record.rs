@@ -7,7 +7,7 @@ use edict_client::records::{Asset, Object};
 use serde_json::Value;
 
 /// Fields that only the server sets.
-const OWN_FIELDS: [&str; 6] =
+pub(super) const OWN_FIELDS: [&str; 6] =
     ["asset_uri", "asset_id", "asset_file_info", "created_at", "updated_at", "revision"];
 
 /// Turns a payload into a record. What only the server sets is taken from `previous`, or starts anew.

@@ -7,7 +7,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Body, Data};
 use crate::store::{Statement, Store, StoreError};
 use axum::extract::{Path, State};
-use edict_client::records::{Executor, ExecutorStatus, Heartbeat};
+use edict_client::records::{Executor, ExecutorStatus, Heartbeat, Object};
 use serde_json::json;
 
 /// Tells that an executor is alive; the first heartbeat registers it.
@@ -106,10 +106,10 @@ async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<(), 
 }
 
 /// Registers this server's built-in executor.
-pub(crate) async fn register_local(store: &Store, hardware: edict_client::records::Object) -> Result<(), ApiError> {
+pub(crate) async fn register_local(store: &Store, url: &str, hardware: Object) -> Result<(), ApiError> {
     let heartbeat = Heartbeat {
         instance_id: String::new(),
-        executor_host_uri: String::new(),
+        executor_host_uri: url.to_owned(),
         executor_token: String::new(),
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: json!({"description": "built into the policy system"})

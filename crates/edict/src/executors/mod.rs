@@ -33,6 +33,7 @@ pub(crate) const EXECUTORS: Collection = Collection {
     },
     name: "executors",
     noun: "executor",
+    own_fields: &record::OWN_FIELDS,
     not_found: Code::ExecutorNotFound,
     exists: Code::ExecutorExists,
 };

@@ -6,12 +6,15 @@ use crate::policies::record::check_name;
 use edict_client::records::{Executor, ExecutorStatus, Object};
 use serde_json::Value;
 
+/// Fields that only the server sets.
+pub(super) const OWN_FIELDS: [&str; 3] = ["created_at", "updated_at", "revision"];
+
 /// Turns a payload into a record. What only the server sets is taken from `previous`, or starts anew.
 ///
 /// # Errors
 /// 400 for unknown fields, wrong types, names and addresses.
 pub(crate) fn from_payload(mut payload: Object, previous: Option<&Executor>) -> Result<Executor, ApiError> {
-    for field in ["created_at", "updated_at", "revision"] {
+    for field in OWN_FIELDS {
         payload.remove(field);
     }
     let mut executor: Executor = document(payload, Executor::known_fields())?;

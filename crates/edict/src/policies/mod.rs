@@ -31,6 +31,7 @@ pub(crate) const POLICIES: Collection = Collection {
     },
     name: "policies",
     noun: "policy",
+    own_fields: &record::OWN_FIELDS,
     not_found: Code::PolicyNotFound,
     exists: Code::PolicyExists,
 };

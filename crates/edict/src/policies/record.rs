@@ -7,7 +7,7 @@ use edict_schema::{Commands, Fault, Schema};
 use serde_json::{Value, json};
 
 /// Fields that only the server sets.
-const OWN_FIELDS: [&str; 5] = ["policy_rule_uri", "code_digest", "created_at", "updated_at", "revision"];
+pub(super) const OWN_FIELDS: [&str; 5] = ["policy_rule_uri", "code_digest", "created_at", "updated_at", "revision"];
 
 /// Turns a payload into a record: known fields only, names and schemas checked, derived fields set anew. What only the
 /// server sets is taken from `previous`, or starts empty.

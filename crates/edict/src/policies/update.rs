@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Parameters, Reply};
-use crate::store::documents::{ATTEMPTS, changed, invalid_update};
+use crate::store::documents::{ATTEMPTS, changed, invalid_update, refuse_own_fields};
 use crate::store::{Statement, StoreError, Tx};
 use axum::extract::{Path, State};
 use edict_client::records::{Object, Policy, PolicyState};
@@ -34,6 +34,7 @@ pub(crate) async fn update(
     Body(payload): Body<Value>,
 ) -> Result<Data<Policy>, ApiError> {
     let change = Update::parse(&payload).map_err(invalid_update)?;
+    refuse_own_fields(change.as_ref(), POLICIES.own_fields)?;
     let registry = &app.registry;
     for _ in 0..ATTEMPTS {
         let (old, revision) = registry.policy(&uri).await?;

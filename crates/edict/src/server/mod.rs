@@ -58,7 +58,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
-    executors::heartbeat::register_local(&store, executors::hardware::info()).await?;
+    executors::heartbeat::register_local(&store, &app.public_url, executors::hardware::info()).await?;
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();

@@ -22,6 +22,8 @@ pub(crate) struct Collection {
     pub(crate) name: &'static str,
     /// What a record is called in messages.
     pub(crate) noun: &'static str,
+    /// Fields that only the server sets.
+    pub(crate) own_fields: &'static [&'static str],
     pub(crate) not_found: Code,
     pub(crate) exists: Code,
 }
@@ -141,6 +143,7 @@ impl Collection {
         build: impl Fn(Object, &R) -> Result<Change<R>, ApiError>,
     ) -> Result<Updated<R>, ApiError> {
         let update = Update::parse(&payload).map_err(invalid_update)?;
+        refuse_own_fields(update.as_ref(), self.own_fields)?;
         for _ in 0..ATTEMPTS {
             let document = self.get(store, key).await?;
             if_match.check(document.revision)?;
@@ -205,14 +208,16 @@ impl Collection {
         let projection = page.fields.as_deref().map(Projection::parse).transpose()?;
         let condition = filter.to_sql(dialect, &self.table, 1)?;
         let order = sort.to_sql(dialect, &self.table, "key", condition.args.len() + 1)?;
+        let (doc, name, order_by) = (Self::doc(dialect), self.name, order.text);
+        let condition_text = match dialect {
+            Dialect::Postgres => condition.text,
+            // SQLite reads a row from its start: looking for keys first lets it stay in an index where the filter's
+            // columns have one, and read whole documents only for what was found.
+            Dialect::Sqlite => format!("rowid IN (SELECT rowid FROM {name} WHERE {})", condition.text),
+        };
+        let (rows, skipped) = (limit + 1, page.skip.unwrap_or(0));
         let sql = format!(
-            "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}",
-            Self::doc(dialect),
-            self.name,
-            condition.text,
-            order.text,
-            limit + 1,
-            page.skip.unwrap_or(0)
+            "SELECT {doc} FROM {name} WHERE {condition_text} ORDER BY {order_by} LIMIT {rows} OFFSET {skipped}"
         );
         let args = condition.args.into_iter().chain(order.args).map(Arg::from);
         let mut rows = store.search::<(String,)>(Statement::new(sql).bind_all(args)).await?;
@@ -268,6 +273,18 @@ impl From<FilterError> for ApiError {
     fn from(error: FilterError) -> Self {
         let reason = error.code().as_str();
         Self::new(Code::InvalidQuery, error.to_string()).details(serde_json::json!({"reason": reason}))
+    }
+}
+
+/// Update operators on a field that only the server sets are a mistake; in a full record it is just what was read.
+pub(crate) fn refuse_own_fields(update: Option<&Update>, own: &[&str]) -> Result<(), ApiError> {
+    let touched = update.into_iter().flat_map(Update::paths);
+    let first = |path: String| path.split('.').next().unwrap_or_default().to_owned();
+    match touched.map(first).find(|field| own.contains(&field.as_str())) {
+        Some(field) => {
+            Err(ApiError::new(Code::InvalidUpdate, format!("field `{field}` is set by the server and cannot be changed")))
+        }
+        None => Ok(()),
     }
 }
 

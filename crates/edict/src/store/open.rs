@@ -101,7 +101,8 @@ impl Store {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| OpenError::Url(error.to_string()))?
             .application_name("edict")
-            .options([("statement_timeout", milliseconds.as_str())]);
+            // Filters make long expressions, which PostgreSQL would take minutes to compile before it runs them.
+            .options([("statement_timeout", milliseconds.as_str()), ("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(QUERY_LIMIT)
