@@ -208,7 +208,9 @@ mod tests {
 
     #[test]
     fn no_token_or_a_wrong_one_stays_out() {
-        for pairs in [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "Basic master-of-all")]] {
+        for pairs in
+            [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "Basic master-of-all")]]
+        {
             let error = authorize(&tokens(), &headers(pairs), Role::Viewer).unwrap_err();
             assert_eq!(error.code(), Code::Unauthorized);
         }

@@ -126,12 +126,18 @@ fn finish(
 
 async fn missing(method: Method, uri: Uri) -> ApiError {
     let path = crate::shorten(uri.path());
-    ApiError::new(Code::RouteNotFound, format!("there is no route `{method} {path}`; /docs lists what there is"))
+    ApiError::new(
+        Code::RouteNotFound,
+        format!("there is no route `{method} {path}`; /docs lists what there is"),
+    )
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> ApiError {
     let path = crate::shorten(uri.path());
-    ApiError::new(Code::MethodNotAllowed, format!("`{path}` does not take `{method}`; /docs lists what it takes"))
+    ApiError::new(
+        Code::MethodNotAllowed,
+        format!("`{path}` does not take `{method}`; /docs lists what it takes"),
+    )
 }
 
 #[cfg(test)]

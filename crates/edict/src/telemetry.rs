@@ -15,8 +15,9 @@ const BUCKETS: [f64; 14] =
 /// # Errors
 /// When `log_level` is not valid.
 pub(crate) fn start_logging(settings: &Settings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log_level)
-        .map_err(|error| format!("setting `log_level`: {error}; use for example `info` or `info,edict=debug`"))?;
+    let filter = EnvFilter::try_new(&settings.log_level).map_err(|error| {
+        format!("setting `log_level`: {error}; use for example `info` or `info,edict=debug`")
+    })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
@@ -30,9 +31,18 @@ pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
         .install_recorder()?;
-    metrics::describe_histogram!("edict_http_request_duration_seconds", "Time to answer requests, by route and status");
-    metrics::describe_counter!("edict_policy_runs_total", "Runs of policies, by policy, operation and result");
-    metrics::describe_histogram!("edict_policy_run_duration_seconds", "Duration of runs, by policy and operation");
+    metrics::describe_histogram!(
+        "edict_http_request_duration_seconds",
+        "Time to answer requests, by route and status"
+    );
+    metrics::describe_counter!(
+        "edict_policy_runs_total",
+        "Runs of policies, by policy, operation and result"
+    );
+    metrics::describe_histogram!(
+        "edict_policy_run_duration_seconds",
+        "Duration of runs, by policy and operation"
+    );
     metrics::describe_gauge!("edict_executor_warm_policies", "Policies kept warm in memory");
     metrics::describe_gauge!("edict_executor_processes", "Worker processes");
     metrics::describe_gauge!("edict_executor_runs_active", "Runs being carried out");

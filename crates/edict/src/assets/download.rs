@@ -33,13 +33,19 @@ pub(crate) async fn download(
     let sql = format!("SELECT {doc} FROM {} WHERE asset_id = $1", ASSETS.name);
     let row = store.fetch_one::<(String,)>(Statement::new(sql).bind(asset_id.as_str())).await?;
     let (doc,) = row.ok_or_else(|| {
-        ApiError::new(Code::AssetNotFound, format!("there is no asset with the id `{}`", crate::shorten(&asset_id)))
+        ApiError::new(
+            Code::AssetNotFound,
+            format!("there is no asset with the id `{}`", crate::shorten(&asset_id)),
+        )
     })?;
     let asset: Asset = serde_json::from_str(&doc).map_err(ApiError::internal)?;
     let Some(info) = asset.asset_file_info else {
         return Err(ApiError::new(
             Code::AssetNotFound,
-            format!("asset `{}` is not stored here; download it from its `asset_public_url`", asset.asset_uri),
+            format!(
+                "asset `{}` is not stored here; download it from its `asset_public_url`",
+                asset.asset_uri
+            ),
         ));
     };
     let content = app.registry.storage.stream(&asset_id).await?;

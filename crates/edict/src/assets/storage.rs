@@ -98,7 +98,10 @@ impl Storage {
 }
 
 fn missing(asset_id: &str) -> ApiError {
-    ApiError::new(Code::AssetNotFound, format!("there is no stored asset with the id `{}`", crate::shorten(asset_id)))
+    ApiError::new(
+        Code::AssetNotFound,
+        format!("there is no stored asset with the id `{}`", crate::shorten(asset_id)),
+    )
 }
 
 /// The cause may hold paths and bucket names, which are for the log only.

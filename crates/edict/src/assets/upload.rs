@@ -45,7 +45,9 @@ pub(crate) async fn upload(
     request: Request,
 ) -> Result<Data<Asset>, ApiError> {
     let form = Multipart::from_request(request, &()).await.map_err(|error| {
-        invalid(format!("the request is no upload: {error}; send a form with the fields `asset` and `asset_metadata`"))
+        invalid(format!(
+            "the request is no upload: {error}; send a form with the fields `asset` and `asset_metadata`"
+        ))
     })?;
     let storage = &app.registry.storage;
     let asset_id = uuid::Uuid::new_v4().to_string();
@@ -62,7 +64,12 @@ pub(crate) async fn upload(
     stored
 }
 
-async fn register(app: &App, asset_id: &str, payload: Object, info: AssetFileInfo) -> Result<Data<Asset>, ApiError> {
+async fn register(
+    app: &App,
+    asset_id: &str,
+    payload: Object,
+    info: AssetFileInfo,
+) -> Result<Data<Asset>, ApiError> {
     let mut asset = record::from_payload(payload, None)?;
     asset_id.clone_into(&mut asset.asset_id);
     asset.asset_public_url = format!("{}/asset-object/{asset_id}", app.public_url);
@@ -93,7 +100,9 @@ async fn receive(
             }
             other => {
                 let shown = crate::shorten(other);
-                return Err(invalid(format!("unknown form field `{shown}`; there are `asset` and `asset_metadata`")));
+                return Err(invalid(format!(
+                    "unknown form field `{shown}`; there are `asset` and `asset_metadata`"
+                )));
             }
         }
     }
@@ -107,7 +116,10 @@ async fn metadata(mut field: Field<'_>) -> Result<Object, ApiError> {
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         text.extend_from_slice(&chunk);
         if text.len() > LARGEST_METADATA {
-            return Err(ApiError::new(Code::BodyTooLarge, "the form field `asset_metadata` is larger than 1 MiB"));
+            return Err(ApiError::new(
+                Code::BodyTooLarge,
+                "the form field `asset_metadata` is larger than 1 MiB",
+            ));
         }
     }
     decode(&text)
@@ -145,7 +157,10 @@ async fn transfer(
         if size > limit {
             return Err(ApiError::new(
                 Code::BodyTooLarge,
-                format!("the file is larger than {} MiB; raise `max_upload_mb` if that is intended", limit >> 20),
+                format!(
+                    "the file is larger than {} MiB; raise `max_upload_mb` if that is intended",
+                    limit >> 20
+                ),
             ));
         }
         digest.update(&chunk);

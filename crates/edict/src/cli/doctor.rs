@@ -41,7 +41,9 @@ pub(crate) async fn run(args: DoctorArgs, out: &mut Output<'_>) -> Result<(), Fa
     if out.is_json() {
         out.json(&findings)?;
     } else {
-        let rows = findings.into_iter().map(|finding| vec![finding.what.into(), finding.state.into(), finding.detail]);
+        let rows = findings
+            .into_iter()
+            .map(|finding| vec![finding.what.into(), finding.state.into(), finding.detail]);
         out.rows(&["WHAT", "STATE", "DETAIL"], rows.collect())?;
     }
     if bad > 0 {
@@ -83,7 +85,9 @@ async fn executor(settings: &Settings) -> Vec<Finding> {
         Ok((tools, _)) => {
             findings.push(match tools.environments.uv().await {
                 Ok(uv) => Finding::ok("uv", uv.display().to_string()),
-                Err(error) => Finding { what: "uv", state: "weak", detail: format!("no requirements: {error}") },
+                Err(error) => {
+                    Finding { what: "uv", state: "weak", detail: format!("no requirements: {error}") }
+                }
             });
             findings.extend(sandbox(tools.runtime.sandbox_report()));
             tools.runtime.stop(std::time::Duration::from_secs(1)).await;
@@ -96,16 +100,28 @@ async fn executor(settings: &Settings) -> Vec<Finding> {
 fn sandbox(report: &edict_runtime::SandboxReport) -> Vec<Finding> {
     let layer = |what, present: bool, detail: &str| {
         let state = if present { "ok" } else { "weak" };
-        Finding { what, state, detail: if present { detail.to_owned() } else { format!("missing: {detail}") } }
+        Finding {
+            what,
+            state,
+            detail: if present { detail.to_owned() } else { format!("missing: {detail}") },
+        }
     };
     let landlock = format!("Landlock version {}", report.landlock_abi);
     let mut findings = vec![
         layer("namespaces", report.namespaces, "policies see only their own files and processes"),
         layer("run namespaces", report.run_namespaces, "each run ends with everything it started"),
-        layer("own user", report.own_uid || report.user_namespace, "policies do not run as the server's user"),
+        layer(
+            "own user",
+            report.own_uid || report.user_namespace,
+            "policies do not run as the server's user",
+        ),
         layer("landlock", report.landlock_abi > 0, &landlock),
         layer("seccomp", report.seccomp, "system calls are filtered"),
     ];
-    findings.extend(report.notes.iter().map(|note| Finding { what: "note", state: "weak", detail: note.clone() }));
+    findings.extend(report.notes.iter().map(|note| Finding {
+        what: "note",
+        state: "weak",
+        detail: note.clone(),
+    }));
     findings
 }

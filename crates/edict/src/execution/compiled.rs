@@ -73,10 +73,11 @@ impl Compiled {
         if self.input.is_empty() {
             return Ok(());
         }
-        let value: Value = serde_json::from_str(input.get()).map_err(|error| {
-            ApiError::new(Code::InvalidField, format!("field `input_data`: {error}"))
-        })?;
-        self.input.validate(&value).map_err(|faults| unfit(Code::InputInvalid, "the input", &self.uri, &faults))
+        let value: Value = serde_json::from_str(input.get())
+            .map_err(|error| ApiError::new(Code::InvalidField, format!("field `input_data`: {error}")))?;
+        self.input
+            .validate(&value)
+            .map_err(|faults| unfit(Code::InputInvalid, "the input", &self.uri, &faults))
     }
 
     /// # Errors
@@ -86,11 +87,14 @@ impl Compiled {
             return Ok(());
         }
         let value: Value = serde_json::from_str(output.get()).map_err(|error| {
-            ApiError::new(Code::PolicyOutputInvalid, format!("what the policy returned cannot be checked: {error}"))
+            ApiError::new(
+                Code::PolicyOutputInvalid,
+                format!("what the policy returned cannot be checked: {error}"),
+            )
         })?;
-        self.output
-            .validate(&value)
-            .map_err(|faults| unfit(Code::PolicyOutputInvalid, "what the policy returned", &self.uri, &faults))
+        self.output.validate(&value).map_err(|faults| {
+            unfit(Code::PolicyOutputInvalid, "what the policy returned", &self.uri, &faults)
+        })
     }
 
     /// # Errors
@@ -155,7 +159,8 @@ impl Values {
 }
 
 fn compile(schema: &Object) -> Result<Schema, ApiError> {
-    Schema::compile(&Value::Object(schema.clone())).map_err(|_| ApiError::internal("a stored schema is not valid"))
+    Schema::compile(&Value::Object(schema.clone()))
+        .map_err(|_| ApiError::internal("a stored schema is not valid"))
 }
 
 fn unfit(code: Code, what: &str, uri: &str, faults: &[Fault]) -> ApiError {

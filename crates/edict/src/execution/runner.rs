@@ -5,7 +5,9 @@ use super::{Compiled, Home};
 use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use async_trait::async_trait;
-use edict_client::records::{ContextOp, ExecutePolicy, ExecutionLimits, Isolation, LogRecord, Manage, PolicyState};
+use edict_client::records::{
+    ContextOp, ExecutePolicy, ExecutionLimits, Isolation, LogRecord, Manage, PolicyState,
+};
 use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
 use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, Runtime};
@@ -47,7 +49,10 @@ impl Runner {
     /// Shows in the metrics what the executor is doing.
     pub(crate) fn gauge(&self) {
         let stats = self.tools.runtime.stats();
-        #[expect(clippy::cast_precision_loss, reason = "counts of processes are far from where floats lose digits")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of processes are far from where floats lose digits"
+        )]
         let set = |name: &'static str, value: usize| metrics::gauge!(name).set(value as f64);
         set("edict_executor_warm_policies", stats.templates);
         set("edict_executor_processes", stats.processes);
@@ -130,9 +135,13 @@ impl Runner {
             .await
             .map_err(|error| not_stored(&error))?;
         let environment = match &code.requirements {
-            Some(requirements) if !requirements.is_empty() => {
-                Some(self.tools.environments.ensure(requirements).await.map_err(|error| failed(&policy.uri, &error))?)
-            }
+            Some(requirements) if !requirements.is_empty() => Some(
+                self.tools
+                    .environments
+                    .ensure(requirements)
+                    .await
+                    .map_err(|error| failed(&policy.uri, &error))?,
+            ),
             _ => None,
         };
         Ok(Arc::new(edict_runtime::Policy {
@@ -220,10 +229,18 @@ impl Host for Bridge {
     fn log(&self, policy_uri: &str, record: &edict_runtime::LogRecord) {
         let (source, message) = (record.source.as_str(), record.message.as_str());
         match record.level {
-            LogLevel::Debug => tracing::debug!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            LogLevel::Error => tracing::error!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            LogLevel::Warning => tracing::warn!(target: "edict::policy", policy = policy_uri, source, "{message}"),
-            LogLevel::Info => tracing::info!(target: "edict::policy", policy = policy_uri, source, "{message}"),
+            LogLevel::Debug => {
+                tracing::debug!(target: "edict::policy", policy = policy_uri, source, "{message}")
+            }
+            LogLevel::Error => {
+                tracing::error!(target: "edict::policy", policy = policy_uri, source, "{message}")
+            }
+            LogLevel::Warning => {
+                tracing::warn!(target: "edict::policy", policy = policy_uri, source, "{message}")
+            }
+            LogLevel::Info => {
+                tracing::info!(target: "edict::policy", policy = policy_uri, source, "{message}")
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-const ALIASES: [(&str, &str); 2] = [("metadata", "executor_metadata"), ("hardware_info", "executor_hardware_info")];
+const ALIASES: [(&str, &str); 2] =
+    [("metadata", "executor_metadata"), ("hardware_info", "executor_hardware_info")];
 
 /// The full path that `path` stands for.
 fn full(path: &str) -> String {
@@ -60,7 +61,8 @@ mod tests {
             "$rename": {"executor_metadata.a": "executor_metadata.b"}
         });
         assert_eq!(in_update(update), full);
-        let filter = json!({"$or": [{"hardware_info.vcpus.count": {"$gte": 1}}, {"metadata": {"metadata": 1}}]});
+        let filter =
+            json!({"$or": [{"hardware_info.vcpus.count": {"$gte": 1}}, {"metadata": {"metadata": 1}}]});
         let full = json!({
             "$or": [{"executor_hardware_info.vcpus.count": {"$gte": 1}}, {"executor_metadata": {"metadata": 1}}]
         });

@@ -92,6 +92,7 @@ pub(crate) async fn execute_mgmt_command(
         let finished = app.runner.manage(request, None).await?;
         return Ok(Json(Answer::new(finished, options)).into_response());
     }
-    let call = remote::Call { path: "execute_mgmt_command", uri: &request.policy_rule_uri, options, request_id };
+    let call =
+        remote::Call { path: "execute_mgmt_command", uri: &request.policy_rule_uri, options, request_id };
     remote::forward(&app, &id, call, body.get()).await
 }

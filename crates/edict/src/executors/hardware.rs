@@ -13,8 +13,9 @@ pub(crate) fn host_name() -> String {
 
 /// Reads the machine's hardware. What the platform does not tell counts as 0.
 pub(crate) fn info() -> Object {
-    let (memory, swap) = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
-        .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
+    let (memory, swap) =
+        System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
+            .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
     let vcpus = std::thread::available_parallelism().map_or(1, usize::from);
     let (disks, size) = Disks::new_with_refreshed_list()
         .map_or((0, 0), |disks| (disks.len(), disks.iter().map(Disk::total_space).sum::<u64>() / MB));

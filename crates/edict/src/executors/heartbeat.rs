@@ -54,7 +54,10 @@ pub(crate) async fn heartbeat(
 }
 
 fn taken(id: &str, why: &str) -> ApiError {
-    ApiError::new(Code::ExecutorTaken, format!("the executor id `{id}` is in use: {why}; choose another `executor_id`"))
+    ApiError::new(
+        Code::ExecutorTaken,
+        format!("the executor id `{id}` is in use: {why}; choose another `executor_id`"),
+    )
 }
 
 /// Brings the record up to what the executor says of itself. Metadata that a user has set is kept.

@@ -172,7 +172,9 @@ async fn register(client: &Client, id: &str, heartbeat: &Heartbeat) -> Result<()
     loop {
         match client.heartbeat(id, heartbeat).await {
             Ok(()) => return Ok(()),
-            Err(Error::Api(error)) if error.code != Code::ExecutorTaken.as_str() || started.elapsed() > PATIENCE => {
+            Err(Error::Api(error))
+                if error.code != Code::ExecutorTaken.as_str() || started.elapsed() > PATIENCE =>
+            {
                 return Err(ServeError::Registration(error.message));
             }
             Err(error) => tracing::warn!(%error, "cannot register with the policy system yet, trying again"),

@@ -20,7 +20,10 @@ pub(crate) fn from_payload(mut payload: Object, previous: Option<&Executor>) -> 
     let mut executor: Executor = document(payload, Executor::known_fields())?;
     check_name("executor_id", &executor.executor_id)?;
     if executor.executor_id == "query" {
-        return Err(ApiError::new(Code::InvalidName, "field `executor_id` must not be `query`, which is a route"));
+        return Err(ApiError::new(
+            Code::InvalidName,
+            "field `executor_id` must not be `query`, which is a route",
+        ));
     }
     match &executor.executor_host_uri {
         Some(uri) => check_host(uri)?,
@@ -36,7 +39,10 @@ pub(crate) fn from_payload(mut payload: Object, previous: Option<&Executor>) -> 
 /// Checks an executor's address.
 pub(crate) fn check_host(uri: &str) -> Result<(), ApiError> {
     let valid = reqwest::Url::parse(uri).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none()
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
     });
     if valid {
         return Ok(());

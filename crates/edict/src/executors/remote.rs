@@ -35,7 +35,8 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> 
     let document = EXECUTORS.get(store, id).await?;
     let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
     let policy = app.registry.compiled(call.uri).await?;
-    let host = executor.executor_host_uri.as_deref().ok_or_else(|| unreachable(id, "it has no address yet"))?;
+    let host =
+        executor.executor_host_uri.as_deref().ok_or_else(|| unreachable(id, "it has no address yet"))?;
     let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
     let token = store.fetch_one::<(String,)>(Statement::new(sql).bind(id)).await?.map(|(token,)| token);
     let limit = policy.limits.timeout_ms.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
@@ -53,7 +54,8 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> 
     match request.send().await {
         Ok(response) => relay(response).await.map_err(|_| unreachable(id, "its answer broke off")),
         Err(error) => {
-            let problem = if error.is_timeout() { "it did not answer in time" } else { "it cannot be connected to" };
+            let problem =
+                if error.is_timeout() { "it did not answer in time" } else { "it cannot be connected to" };
             tracing::warn!(executor = id, %error, "executor did not answer");
             status::set(store, id, ExecutorStatus::Unreachable).await?;
             Err(unreachable(id, problem))

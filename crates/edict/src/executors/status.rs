@@ -21,7 +21,8 @@ pub(super) async fn set(store: &Store, id: &str, status: ExecutorStatus) -> Resu
         Dialect::Sqlite => "json_set(doc, '$.executor_status', $1)",
         Dialect::Postgres => "jsonb_set(doc, '{executor_status}', to_jsonb($1::text))",
     };
-    let sql = format!("UPDATE {} SET doc = {assign} WHERE key = $2 AND executor_status <> $1", EXECUTORS.name);
+    let sql =
+        format!("UPDATE {} SET doc = {assign} WHERE key = $2 AND executor_status <> $1", EXECUTORS.name);
     store.execute(Statement::new(sql).bind(status.as_str()).bind(id)).await?;
     Ok(())
 }
@@ -45,5 +46,8 @@ pub(crate) async fn sweep(store: &Store) -> Result<usize, ApiError> {
 pub(super) async fn alive(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
     let since = crate::now_micros() - i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX);
     let sql = "SELECT instance_id FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2";
-    Ok(store.fetch_one::<(String,)>(Statement::new(sql).bind(id).bind(since)).await?.map(|(instance,)| instance))
+    Ok(store
+        .fetch_one::<(String,)>(Statement::new(sql).bind(id).bind(since))
+        .await?
+        .map(|(instance,)| instance))
 }

@@ -53,5 +53,8 @@ fn moved(from: &str, to: &str) -> Vec<Statement> {
 
 /// The error for what cannot be done to the built-in executor.
 pub(super) fn builtin(what: &str) -> ApiError {
-    ApiError::new(Code::ExecutorBuiltin, format!("the executor `{LOCAL}` is part of this server and cannot be {what}"))
+    ApiError::new(
+        Code::ExecutorBuiltin,
+        format!("the executor `{LOCAL}` is part of this server and cannot be {what}"),
+    )
 }

@@ -76,7 +76,10 @@ fn without_position(message: &str) -> String {
 ///
 /// # Errors
 /// 400 `unknown_field` with the nearest known one, or `invalid_field`.
-pub(crate) fn document<T: DeserializeOwned>(object: Map<String, Value>, known: &[&str]) -> Result<T, ApiError> {
+pub(crate) fn document<T: DeserializeOwned>(
+    object: Map<String, Value>,
+    known: &[&str],
+) -> Result<T, ApiError> {
     if let Some(unknown) = object.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(unknown_field(unknown, known));
     }

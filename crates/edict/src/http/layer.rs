@@ -69,7 +69,8 @@ fn harmless(value: &HeaderValue) -> bool {
 
 /// Unique in this process by the counter and across processes by the random start.
 fn new_id() -> HeaderValue {
-    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    static START: std::sync::LazyLock<u64> =
+        std::sync::LazyLock::new(|| uuid::Uuid::new_v4().as_u64_pair().0);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     HeaderValue::from_str(&format!("{:016x}-{count:x}", *START))

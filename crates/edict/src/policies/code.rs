@@ -60,7 +60,10 @@ pub(crate) async fn resolve(registry: &Registry, code: &str) -> Result<Found, Ap
 /// Fetches a URL; the inner error says why it cannot be reached.
 async fn fetch(registry: &Registry, url: &str) -> Result<Result<Bytes, String>, ApiError> {
     // Our own assets are read without a detour over the network, and without needing a token for ourselves.
-    let own = registry.own_urls.iter().find_map(|own| url.strip_prefix(own.as_str())?.strip_prefix("/asset-object/"));
+    let own = registry
+        .own_urls
+        .iter()
+        .find_map(|own| url.strip_prefix(own.as_str())?.strip_prefix("/asset-object/"));
     if let Some(asset_id) = own {
         return Ok(Ok(registry.storage.read(asset_id).await?));
     }
@@ -102,7 +105,8 @@ async fn unpack(registry: &Registry, bytes: Bytes) -> Result<Bundle, ApiError> {
 }
 
 fn invalid_bundle(error: bundle::BundleError) -> ApiError {
-    ApiError::new(Code::InvalidCode, format!("field `code`: {error}")).details(json!({"reason": error.code()}))
+    ApiError::new(Code::InvalidCode, format!("field `code`: {error}"))
+        .details(json!({"reason": error.code()}))
 }
 
 async fn check_class(registry: &Registry, bundle: &Bundle) -> Result<(), ApiError> {
@@ -146,7 +150,10 @@ pub(crate) async fn pin(registry: &Registry, uri: &str) -> Result<String, ApiErr
 pub(crate) fn unreachable(url: &str, problem: &str) -> ApiError {
     ApiError::new(
         Code::CodeUnreachable,
-        format!("the code at `{}` cannot be reached: {problem}; make it reachable and try again", crate::shorten(url)),
+        format!(
+            "the code at `{}` cannot be reached: {problem}; make it reachable and try again",
+            crate::shorten(url)
+        ),
     )
 }
 

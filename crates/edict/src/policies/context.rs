@@ -48,10 +48,13 @@ pub(crate) async fn carry_out(store: &Store, scope: &str, operation: ContextOp) 
     check(&operation)?;
     match operation {
         ContextOp::Get { key } => Ok(found(get(store, scope, &key).await?)),
-        ContextOp::Keys => Ok(items(store, scope).await?.into_iter().map(|(key, _)| Value::String(key)).collect()),
+        ContextOp::Keys => {
+            Ok(items(store, scope).await?.into_iter().map(|(key, _)| Value::String(key)).collect())
+        }
         ContextOp::Items => Ok(Value::Object(items(store, scope).await?.into_iter().collect())),
         ContextOp::Len => {
-            let sql = "SELECT count(*) FROM context WHERE scope = $1 AND (expires_at IS NULL OR expires_at > $2)";
+            let sql =
+                "SELECT count(*) FROM context WHERE scope = $1 AND (expires_at IS NULL OR expires_at > $2)";
             let row = store.fetch_one::<(i64,)>(live(sql, scope)).await?;
             Ok(json!(row.map_or(0, |(count,)| count)))
         }
@@ -113,7 +116,10 @@ async fn increment(tx: &mut Tx, scope: &str, key: &str, by: &Number) -> Result<V
         None => (0.into(), None),
         Some((other, _)) => {
             let shown = crate::shorten(&other.to_string());
-            return Err(invalid(format!("`{}` holds `{shown}`, which is no number to add to", crate::shorten(key))));
+            return Err(invalid(format!(
+                "`{}` holds `{shown}`, which is no number to add to",
+                crate::shorten(key)
+            )));
         }
     };
     let sum = match (old.as_i64(), by.as_i64()) {
@@ -183,9 +189,12 @@ async fn remove(tx: &mut Tx, scope: &str, key: &str) -> Result<(), StoreError> {
 
 async fn within_limit(tx: &mut Tx, scope: &str) -> Result<(), ApiError> {
     let sql = "SELECT count(*) FROM context WHERE scope = $1";
-    let count = tx.fetch::<(i64,)>(Statement::new(sql).bind(scope)).await?.first().map_or(0, |(count,)| *count);
+    let count =
+        tx.fetch::<(i64,)>(Statement::new(sql).bind(scope)).await?.first().map_or(0, |(count,)| *count);
     if count > MOST_ENTRIES {
-        return Err(invalid(format!("a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl")));
+        return Err(invalid(format!(
+            "a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl"
+        )));
     }
     Ok(())
 }
@@ -208,7 +217,9 @@ fn check(operation: &ContextOp) -> Result<(), ApiError> {
             vec![(key, Some(value))]
         }
         ContextOp::SetDefault { key, value } => vec![(key, Some(value))],
-        ContextOp::Update { entries } => entries.iter().map(|(key, value)| (key.as_str(), Some(value))).collect(),
+        ContextOp::Update { entries } => {
+            entries.iter().map(|(key, value)| (key.as_str(), Some(value))).collect()
+        }
         ContextOp::Get { key }
         | ContextOp::Delete { key }
         | ContextOp::Pop { key }
@@ -221,7 +232,10 @@ fn check(operation: &ContextOp) -> Result<(), ApiError> {
             return Err(invalid(format!("a key has 1 to {LONGEST_KEY} bytes without NUL, got `{shown}`")));
         }
         if value.is_some_and(|value| value.to_string().len() > LARGEST_VALUE) {
-            return Err(invalid(format!("the value of `{}` has more than {LARGEST_VALUE} bytes", crate::shorten(key))));
+            return Err(invalid(format!(
+                "the value of `{}` has more than {LARGEST_VALUE} bytes",
+                crate::shorten(key)
+            )));
         }
     }
     Ok(())

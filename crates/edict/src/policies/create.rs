@@ -83,6 +83,9 @@ pub(crate) async fn create(
 pub(crate) fn skipped(bundle: &edict_runtime::bundle::Bundle) -> Option<String> {
     let skipped = &bundle.requirements.as_ref()?.skipped;
     (!skipped.is_empty()).then(|| {
-        format!("requirements.txt names modules of Python's standard library, which are skipped: {}", skipped.join(", "))
+        format!(
+            "requirements.txt names modules of Python's standard library, which are skipped: {}",
+            skipped.join(", ")
+        )
     })
 }

@@ -32,7 +32,8 @@ pub(crate) async fn delete(
         return Err(POLICIES.missing(&uri));
     }
     tx.execute(Statement::new("DELETE FROM context WHERE scope = $1").bind(uri.as_str())).await?;
-    tx.execute(Statement::new("DELETE FROM policy_states WHERE policy_rule_uri = $1").bind(uri.as_str())).await?;
+    tx.execute(Statement::new("DELETE FROM policy_states WHERE policy_rule_uri = $1").bind(uri.as_str()))
+        .await?;
     tx.commit().await?;
     registry.forget(&uri);
     Ok(Data::new(document.doc))

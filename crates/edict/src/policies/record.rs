@@ -7,7 +7,8 @@ use edict_schema::{Commands, Fault, Schema};
 use serde_json::{Value, json};
 
 /// Fields that only the server sets.
-pub(super) const OWN_FIELDS: [&str; 5] = ["policy_rule_uri", "code_digest", "created_at", "updated_at", "revision"];
+pub(super) const OWN_FIELDS: [&str; 5] =
+    ["policy_rule_uri", "code_digest", "created_at", "updated_at", "revision"];
 
 /// Turns a payload into a record: known fields only, names and schemas checked, derived fields set anew. What only the
 /// server sets is taken from `previous`, or starts empty.
@@ -56,7 +57,9 @@ fn join_tags(tags: &mut Value) -> Result<(), ApiError> {
     let joined = words
         .filter(|words| words.iter().all(|word| !word.contains(',')))
         .map(|words| words.join(","))
-        .ok_or_else(|| ApiError::new(Code::InvalidField, "field `tags`: a list must hold strings without commas"))?;
+        .ok_or_else(|| {
+            ApiError::new(Code::InvalidField, "field `tags`: a list must hold strings without commas")
+        })?;
     *tags = Value::String(joined);
     Ok(())
 }
@@ -145,7 +148,8 @@ mod tests {
 
     #[test]
     fn names_that_are_dangerous_elsewhere_are_refused() {
-        for name in ["", "a/b", "a:b", "..", "a..b", ".a", "-a", "a\nb", "a b", "ü", "a\0", &"x".repeat(129)] {
+        for name in ["", "a/b", "a:b", "..", "a..b", ".a", "-a", "a\nb", "a b", "ü", "a\0", &"x".repeat(129)]
+        {
             let error = from_payload(payload(json!({"name": name})), None).unwrap_err();
             assert!([Code::InvalidName, Code::InvalidField].contains(&error.code()), "{name:?}");
         }

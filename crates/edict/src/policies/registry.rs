@@ -104,7 +104,10 @@ impl Registry {
     pub(crate) async fn state(&self, executor_id: &str, uri: &str) -> Result<PolicyState, ApiError> {
         let sql = "SELECT doc FROM policy_states WHERE executor_id = $1 AND policy_rule_uri = $2";
         let row = self.store.fetch_one::<(String,)>(Statement::new(sql).bind(executor_id).bind(uri)).await?;
-        row.map_or_else(|| Ok(PolicyState::default()), |(doc,)| serde_json::from_str(&doc).map_err(ApiError::internal))
+        row.map_or_else(
+            || Ok(PolicyState::default()),
+            |(doc,)| serde_json::from_str(&doc).map_err(ApiError::internal),
+        )
     }
 
     /// Keeps what a management command changed, over what earlier ones did.

@@ -43,7 +43,8 @@ pub(crate) async fn update(
         let mut warnings = Vec::new();
         // Operators that leave `code` alone leave the pinned content alone, too.
         let fetch = change.is_none() || new.code != old.code;
-        let bundle = if fetch { fetched(registry, &verify, &old, &mut new, &mut warnings).await? } else { None };
+        let bundle =
+            if fetch { fetched(registry, &verify, &old, &mut new, &mut warnings).await? } else { None };
         if !apply(registry, (&old, revision), &new, bundle.as_deref()).await? {
             continue;
         }

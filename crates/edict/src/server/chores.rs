@@ -19,13 +19,19 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
     chores.spawn(every(status::SWEEP, "looking for silent executors", store(), async |store: &Store| {
         status::sweep(store).await.map(|_| ())
     }));
-    chores.spawn(every(Duration::from_secs(30), "removing expired context", store(), async |store: &Store| {
-        Ok(context::sweep_expired(store).await.map(|_| ())?)
-    }));
+    chores.spawn(every(
+        Duration::from_secs(30),
+        "removing expired context",
+        store(),
+        async |store: &Store| Ok(context::sweep_expired(store).await.map(|_| ())?),
+    ));
     let swept = Arc::clone(&registry);
-    chores.spawn(every(Duration::from_secs(600), "removing unused code", swept, async |registry: &Arc<Registry>| {
-        registry.sweep_bundles().await.map(|_| ())
-    }));
+    chores.spawn(every(
+        Duration::from_secs(600),
+        "removing unused code",
+        swept,
+        async |registry: &Arc<Registry>| registry.sweep_bundles().await.map(|_| ()),
+    ));
     let runner = Arc::clone(&app.runner);
     chores.spawn(every(Duration::from_secs(2), "measuring the executor", runner, async |runner: &Arc<_>| {
         runner.gauge();

@@ -40,7 +40,10 @@ impl Listeners {
 
     /// Where the listener `name` is reached from this machine.
     pub(crate) fn url(&self, name: &str) -> String {
-        self.0.iter().find(|(listener, _, _)| *listener == name).map_or_else(String::new, |(_, _, at)| url(*at))
+        self.0
+            .iter()
+            .find(|(listener, _, _)| *listener == name)
+            .map_or_else(String::new, |(_, _, at)| url(*at))
     }
 
     /// Serves one router per listener, in their order. `grace` is how long requests may take to finish at the end.
@@ -110,8 +113,11 @@ impl Ready {
         }
         out.flush().ok();
         if let Some(file) = file {
-            let urls: Map<String, Value> =
-                serving.urls.iter().map(|(name, url)| ((*name).to_owned(), Value::from(url.as_str()))).collect();
+            let urls: Map<String, Value> = serving
+                .urls
+                .iter()
+                .map(|(name, url)| ((*name).to_owned(), Value::from(url.as_str())))
+                .collect();
             let mut partial = file.as_os_str().to_owned();
             partial.push(".partial");
             fs::write(&partial, Value::Object(urls).to_string())?;

@@ -62,8 +62,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();
-    let routers =
-        vec![router::system(app.clone()), router::engine(common.clone()), router::actions(common)];
+    let routers = vec![router::system(app.clone()), router::engine(common.clone()), router::actions(common)];
     let serving = listeners.serve(routers, settings.shutdown_grace());
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
 

@@ -113,10 +113,16 @@ impl Settings {
         };
         let url = self.database_url.expose();
         if !url.is_empty() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return invalid("database_url", "must start with `postgres://`; leave it empty for the embedded database");
+            return invalid(
+                "database_url",
+                "must start with `postgres://`; leave it empty for the embedded database",
+            );
         }
         if !self.assets_url.is_empty() && !self.assets_url.starts_with("s3://") {
-            return invalid("assets_url", "must be `s3://bucket` or `s3://bucket/prefix`; leave it empty for the data folder");
+            return invalid(
+                "assets_url",
+                "must be `s3://bucket` or `s3://bucket/prefix`; leave it empty for the data folder",
+            );
         }
         if self.database_connections < 2 {
             return invalid("database_connections", "must be at least 2");

@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_wherever_they_are_printed() {
-        let loaded = loaded(&["--auth-tokens", "admin:sesame", "--database-url", "postgres://u:sesame@h/d"]).unwrap();
+        let loaded =
+            loaded(&["--auth-tokens", "admin:sesame", "--database-url", "postgres://u:sesame@h/d"]).unwrap();
         assert!(!loaded.to_toml().contains("sesame"));
         assert!(!format!("{loaded:?}").contains("sesame"));
     }
@@ -245,7 +246,8 @@ mod tests {
     fn an_open_port_without_tokens_is_refused() {
         let open = loaded(&["--bind", "0.0.0.0"]).unwrap().settings;
         assert!(matches!(open.check_protection(), Err(SettingsError::Unprotected { .. })));
-        let guarded = loaded(&["--bind", "0.0.0.0", "--auth-tokens", "admin:0123456789abcdef"]).unwrap().settings;
+        let guarded =
+            loaded(&["--bind", "0.0.0.0", "--auth-tokens", "admin:0123456789abcdef"]).unwrap().settings;
         assert!(guarded.check_protection().is_ok());
     }
 }

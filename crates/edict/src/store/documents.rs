@@ -63,7 +63,10 @@ impl Collection {
     pub(crate) fn taken(&self, key: &str) -> ApiError {
         ApiError::new(
             self.exists,
-            format!("there is a {} `{key}` already: update it with PUT, or choose another name or version", self.noun),
+            format!(
+                "there is a {} `{key}` already: update it with PUT, or choose another name or version",
+                self.noun
+            ),
         )
     }
 
@@ -91,7 +94,8 @@ impl Collection {
 
     /// The record with this key, if there is one.
     pub(crate) async fn find(&self, store: &Store, key: &str) -> Result<Option<Document>, StoreError> {
-        let sql = format!("SELECT {}, revision FROM {} WHERE key = $1", Self::doc(store.dialect()), self.name);
+        let sql =
+            format!("SELECT {}, revision FROM {} WHERE key = $1", Self::doc(store.dialect()), self.name);
         let row = store.fetch_one::<(String, i64)>(Statement::new(sql).bind(key)).await?;
         row.map(|(doc, revision)| document(doc, revision)).transpose()
     }
@@ -100,7 +104,13 @@ impl Collection {
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the key is taken.
-    pub(crate) async fn insert(&self, tx: &mut Tx, dialect: Dialect, key: &str, doc: &Value) -> Result<(), StoreError> {
+    pub(crate) async fn insert(
+        &self,
+        tx: &mut Tx,
+        dialect: Dialect,
+        key: &str,
+        doc: &Value,
+    ) -> Result<(), StoreError> {
         let sql = format!(
             "INSERT INTO {} (key, doc, revision) VALUES ($1, {}, 1)",
             self.name,
@@ -170,12 +180,21 @@ impl Collection {
     pub(crate) fn contended(&self, key: &str) -> ApiError {
         ApiError::new(
             Code::RevisionConflict,
-            format!("the {} `{}` is being changed by others all the time; try again", self.noun, crate::shorten(key)),
+            format!(
+                "the {} `{}` is being changed by others all the time; try again",
+                self.noun,
+                crate::shorten(key)
+            ),
         )
     }
 
     /// Removes a record; false when there was none (or it has another revision than `if_match`).
-    pub(crate) async fn delete(&self, tx: &mut Tx, key: &str, if_match: Option<u64>) -> Result<bool, StoreError> {
+    pub(crate) async fn delete(
+        &self,
+        tx: &mut Tx,
+        key: &str,
+        if_match: Option<u64>,
+    ) -> Result<bool, StoreError> {
         let mut statement = Statement::new(format!("DELETE FROM {} WHERE key = $1", self.name)).bind(key);
         if let Some(revision) = if_match {
             statement = Statement::new(format!("DELETE FROM {} WHERE key = $1 AND revision = $2", self.name))
@@ -244,7 +263,10 @@ pub(crate) fn changed<R: Serialize>(
     };
     match new {
         Value::Object(fields) => Ok(fields),
-        _ => Err(ApiError::new(Code::InvalidField, "the body must be a JSON object: a full record or update operators")),
+        _ => Err(ApiError::new(
+            Code::InvalidField,
+            "the body must be a JSON object: a full record or update operators",
+        )),
     }
 }
 
@@ -260,7 +282,8 @@ fn project(doc: String, projection: Option<&Projection>) -> Result<Box<RawValue>
 }
 
 fn document(doc: String, revision: i64) -> Result<Document, StoreError> {
-    let doc = RawValue::from_string(doc).map_err(|error| StoreError::Other(sqlx::Error::Decode(error.into())))?;
+    let doc =
+        RawValue::from_string(doc).map_err(|error| StoreError::Other(sqlx::Error::Decode(error.into())))?;
     Ok(Document { doc, revision: revision.unsigned_abs() })
 }
 
@@ -281,9 +304,10 @@ pub(crate) fn refuse_own_fields(update: Option<&Update>, own: &[&str]) -> Result
     let touched = update.into_iter().flat_map(Update::paths);
     let first = |path: String| path.split('.').next().unwrap_or_default().to_owned();
     match touched.map(first).find(|field| own.contains(&field.as_str())) {
-        Some(field) => {
-            Err(ApiError::new(Code::InvalidUpdate, format!("field `{field}` is set by the server and cannot be changed")))
-        }
+        Some(field) => Err(ApiError::new(
+            Code::InvalidUpdate,
+            format!("field `{field}` is set by the server and cannot be changed"),
+        )),
         None => Ok(()),
     }
 }

@@ -20,7 +20,10 @@ use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 pub(crate) enum Store {
     /// Embedded. One connection writes, since SQLite has one writer at a time anyway and waiting for a lock inside it
     /// would end in errors instead of a queue; the others read at the same time (WAL).
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
     Postgres(PgPool),
 }
 
@@ -45,7 +48,9 @@ impl From<sqlx::Error> for StoreError {
         match &error {
             sqlx::Error::Database(cause) if cause.is_unique_violation() => Self::Exists,
             // PostgreSQL: query_canceled, by `statement_timeout`. SQLite: interrupted, by the progress handler.
-            sqlx::Error::Database(cause) if matches!(cause.code().as_deref(), Some("57014" | "9")) => Self::Timeout,
+            sqlx::Error::Database(cause) if matches!(cause.code().as_deref(), Some("57014" | "9")) => {
+                Self::Timeout
+            }
             // PostgreSQL classes 08 (connection), 57P (shutdown), 53 (out of resources).
             sqlx::Error::Database(cause)
                 if cause.code().is_some_and(|code| {
@@ -54,9 +59,10 @@ impl From<sqlx::Error> for StoreError {
             {
                 Self::Unavailable(error)
             }
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
-                Self::Unavailable(error)
-            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Tls(_) => Self::Unavailable(error),
             _ => Self::Other(error),
         }
     }
@@ -72,8 +78,11 @@ impl From<StoreError> for crate::error::ApiError {
             ),
             StoreError::Unavailable(cause) => {
                 tracing::error!(%cause, "database unavailable");
-                ApiError::new(Code::StorageUnavailable, "the database cannot be reached; nothing was changed, try again")
-                    .retry_after(std::time::Duration::from_secs(1))
+                ApiError::new(
+                    Code::StorageUnavailable,
+                    "the database cannot be reached; nothing was changed, try again",
+                )
+                .retry_after(std::time::Duration::from_secs(1))
             }
             other => ApiError::internal(other),
         }

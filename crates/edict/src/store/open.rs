@@ -43,7 +43,10 @@ impl Store {
             Some(url) => Ok((Self::open_postgres(url, settings.database_connections).await?, None)),
             None => {
                 let lock = lock(dir)?;
-                Ok((Self::open_sqlite(&dir.join("edict.db"), settings.database_connections).await?, Some(lock)))
+                Ok((
+                    Self::open_sqlite(&dir.join("edict.db"), settings.database_connections).await?,
+                    Some(lock),
+                ))
             }
         }
     }
@@ -66,8 +69,10 @@ impl Store {
             .connect_with(PgConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))?)
             .await
             .map_err(StoreError::from)?;
-        let (version,) =
-            sqlx::query_as::<_, (String,)>("SHOW server_version").fetch_one(&pool).await.map_err(StoreError::from)?;
+        let (version,) = sqlx::query_as::<_, (String,)>("SHOW server_version")
+            .fetch_one(&pool)
+            .await
+            .map_err(StoreError::from)?;
         Ok(format!("PostgreSQL {version}"))
     }
 
@@ -144,7 +149,13 @@ const POSTGRES: Migrations = &[(1, "registry", include_str!("../../migrations/po
 fn migrator(migrations: Migrations) -> Migrator {
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         let text = sqlx::AssertSqlSafe(sql);
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(text), false)
+        Migration::new(
+            version,
+            Cow::Borrowed(name),
+            MigrationType::Simple,
+            sqlx::SqlSafeStr::into_sql_str(text),
+            false,
+        )
     };
     Migrator::with_migrations(migrations.iter().map(migration).collect())
 }

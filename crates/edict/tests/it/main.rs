@@ -1,0 +1,5 @@
+//! Edict from the outside: real servers, real databases, real Python.
+
+mod support;
+
+mod smoke;

@@ -1,0 +1,296 @@
+//! A server per test, with a database and a data folder of its own.
+//!
+//! When the server is dropped it is told to stop, and the test fails if it does not stop cleanly, if it reported a
+//! mistake of its own, or if a process of it is left.
+
+mod database;
+
+pub(crate) use database::Database;
+
+use edict_client::Client;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for something that takes milliseconds on a quiet machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test.
+pub(crate) const EDICT: &str = env!("CARGO_BIN_EXE_edict");
+
+/// How a server is to be started.
+pub(crate) struct Builder {
+    database: Database,
+    settings: Vec<(String, String)>,
+    verb: &'static str,
+    expect_internal_errors: bool,
+}
+
+/// A running server.
+pub(crate) struct TestApp {
+    child: Child,
+    urls: Value,
+    dir: TempDir,
+    database: Database,
+    settings: Vec<(String, String)>,
+    verb: &'static str,
+    expect_internal_errors: bool,
+}
+
+impl Builder {
+    /// The database; SQLite unless said otherwise.
+    pub(crate) fn database(mut self, database: Database) -> Self {
+        self.database = database;
+        self
+    }
+
+    /// A setting, by the name that `edict.toml` would use.
+    pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// For tests that break the server on purpose: its own error reports do not fail the test.
+    pub(crate) fn expect_internal_errors(mut self) -> Self {
+        self.expect_internal_errors = true;
+        self
+    }
+
+    /// Starts the server and waits until it serves.
+    pub(crate) fn start(self) -> TestApp {
+        let dir = TempDir::new().unwrap();
+        let Self { database, settings, verb, expect_internal_errors } = self;
+        let child = launch(verb, dir.path(), &database, &settings);
+        let mut app =
+            TestApp { child, urls: Value::Null, dir, database, settings, verb, expect_internal_errors };
+        app.wait_until_ready();
+        app
+    }
+}
+
+fn launch(verb: &str, dir: &Path, database: &Database, settings: &[(String, String)]) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("server.log")).unwrap();
+    let mut command = Command::new(EDICT);
+    command.arg(verb).arg("--ready-file").arg(dir.join("ready.json"));
+    command.arg("--data-dir").arg(dir.join("data"));
+    for port in ["system-port", "engine-port", "actions-port", "executor-port"] {
+        command.args([&format!("--{port}"), "0"]);
+    }
+    if let Some(url) = database.url() {
+        command.args(["--database-url", &url]);
+    }
+    for (name, value) in settings {
+        command.args([&format!("--{}", name.replace('_', "-")), value]);
+    }
+    // A folder without `.env` or `edict.toml`, and no setting from the developer's own environment.
+    command.current_dir(dir);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDICT_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+impl TestApp {
+    /// A server to be configured.
+    pub(crate) fn builder() -> Builder {
+        let (settings, verb) = (Vec::new(), "serve");
+        Builder { database: Database::sqlite(), settings, verb, expect_internal_errors: false }
+    }
+
+    /// An executor process to be configured, which registers with `system` under `id`.
+    pub(crate) fn executor(id: &str, system: &TestApp) -> Builder {
+        let builder = Builder { verb: "executor", ..Self::builder() };
+        builder.setting("executor_id", id).setting("server_url", system.url())
+    }
+
+    /// A server on SQLite with the default settings.
+    pub(crate) fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Address of the policy system (of an executor: its own).
+    pub(crate) fn url(&self) -> String {
+        self.listener(if self.verb == "executor" { "executor" } else { "system" })
+    }
+
+    /// Address of a listener: `system`, `engine`, `actions` or `executor`.
+    pub(crate) fn listener(&self, name: &str) -> String {
+        self.urls[name].as_str().unwrap().to_owned()
+    }
+
+    /// A typed client without a token.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.url(), None).unwrap()
+    }
+
+    /// A typed client with a token.
+    pub(crate) fn client_with(&self, token: &str) -> Client {
+        Client::new(&self.url(), Some(token)).unwrap()
+    }
+
+    /// Sends any request to the policy system; returns status and JSON body (null if it is no JSON).
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value) {
+        let method = method.parse().unwrap();
+        let response =
+            http().request(method, format!("{}{path}", self.url())).body(body).send().await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Sends JSON to the policy system.
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.send(method, path, body.to_string()).await
+    }
+
+    /// Gets a path of the policy system.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.send("GET", path, "").await
+    }
+
+    /// The server's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The server's data folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What the server has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// Ends the server at once, as a crash or the kernel would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        fs::remove_file(self.dir.path().join("ready.json")).ok();
+    }
+
+    /// Tells the server to stop and waits; returns whether it ended with success.
+    pub(crate) fn stop(&mut self) -> bool {
+        terminate(self.child.id());
+        wait_for(|| self.child.try_wait().unwrap()).is_some_and(|status| status.success())
+    }
+
+    /// Starts the server again, on the same data, after [`kill`](Self::kill) or [`stop`](Self::stop).
+    pub(crate) fn restart(&mut self) {
+        self.child = launch(self.verb, self.dir.path(), &self.database, &self.settings);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        let file = self.dir.path().join("ready.json");
+        let ready = wait_for(|| {
+            assert!(
+                self.child.try_wait().unwrap().is_none(),
+                "the server ended at its start:\n{}",
+                self.log()
+            );
+            fs::read(&file).ok()
+        });
+        let ready = ready.unwrap_or_else(|| panic!("the server is not ready:\n{}", self.log()));
+        self.urls = serde_json::from_slice(&ready).unwrap();
+    }
+
+    /// Processes that belong to this server, itself not counted: those with its data folder in their command line or
+    /// open, and their descendants. Polls until there are none or the patience is over.
+    pub(crate) fn left_behind(&self) -> Vec<String> {
+        let data = self.data_dir();
+        let mut left = Vec::new();
+        wait_for(|| {
+            left = processes_of(&data, self.child.id());
+            left.is_empty().then_some(())
+        });
+        left
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.child.kill().ok();
+            self.child.wait().ok();
+            eprintln!("--- log of the server ---\n{}", self.log());
+            return;
+        }
+        if self.child.try_wait().unwrap().is_none() {
+            assert!(self.stop(), "the server did not stop cleanly:\n{}", self.log());
+        }
+        let left = self.left_behind();
+        assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.log());
+        let log = self.log();
+        let mistakes = ["internal error", "panicked at"].iter().any(|sign| log.contains(sign));
+        assert!(self.expect_internal_errors || !mistakes, "the server reported a mistake of its own:\n{log}");
+    }
+}
+
+/// A client that waits longer than any test needs.
+pub(crate) fn http() -> reqwest::Client {
+    static CLIENT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+    CLIENT.get_or_init(|| {
+        rustls::crypto::ring::default_provider().install_default().ok();
+    });
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+}
+
+/// Polls until there is something, or the patience is over.
+pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match look() {
+            Some(found) => return Some(found),
+            None if Instant::now() > end => return None,
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn terminate(pid: u32) {
+    assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+}
+
+fn processes_of(data: &Path, server: u32) -> Vec<String> {
+    let data = data.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let text = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let command = text("cmdline").replace('\0', " ");
+        let mounts = text("mountinfo");
+        // Workers have the folder in their command line or mounted into their view of the file system.
+        if pid != server
+            && (command.contains(&data) || mounts.contains(&data))
+            && !text("stat").contains(") Z ")
+        {
+            found.push(format!("{pid}: {command}"));
+        }
+    }
+    found
+}
+
+/// The source of a policy whose `eval` has this body (indented by nothing).
+pub(crate) fn policy_source(body: &str) -> String {
+    let body = body.trim().replace('\n', "\n        ");
+    format!(
+        "class AIOSv1PolicyRule:\n    def __init__(self, rule_id, settings, parameters):\n        \
+         self.rule_id, self.settings, self.parameters = rule_id, settings, parameters\n\n    \
+         def eval(self, parameters, input_data, context):\n        {body}\n"
+    )
+}
+
+/// A policy record with this source.
+pub(crate) fn policy(name: &str, source: &str) -> Value {
+    serde_json::json!({"name": name, "version": "1.0", "release_tag": "test", "code": source})
+}
