@@ -34,7 +34,8 @@ async fn every_route_and_field_of_the_api_is_described() {
         .collect();
     let real: BTreeSet<String> = routes(&openapi).union(&routes(&executor_api)).cloned().collect();
     assert_eq!(described, real, "headings of docs/api.md, routes of the API");
-    for record in ["Policy", "ExecutionLimits", "Executor", "Asset", "AssetFileInfo", "ExecutePolicy", "Manage"]
+    for record in
+        ["Policy", "ExecutionLimits", "Executor", "Asset", "AssetFileInfo", "ExecutePolicy", "Manage"]
     {
         let fields = openapi["components"]["schemas"][record]["properties"].as_object();
         for field in fields.unwrap_or_else(|| panic!("{record}")).keys() {
@@ -63,14 +64,8 @@ async fn every_metric_is_listed() {
 
 #[test]
 fn every_setting_is_listed_with_its_default() {
-    let page = text("docs/operations.md");
+    let sections: BTreeMap<String, String> = sections(&text("docs/operations.md")).into_iter().collect();
     let defaults: toml::Table = text("crates/edict/src/settings/edict.default.toml").parse().unwrap();
-    let rows: BTreeMap<&str, &str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
-        .filter_map(|(name, rest)| Some((name, rest.split_once(" |")?.0)))
-        .collect();
     let settings: BTreeMap<&str, String> = defaults
         .iter()
         .map(|(name, value)| {
@@ -79,8 +74,11 @@ fn every_setting_is_listed_with_its_default() {
             (name.as_str(), if empty { "empty".to_owned() } else { format!("`{shown}`") })
         })
         .collect();
-    let rows: BTreeMap<&str, String> =
-        rows.into_iter().map(|(name, default)| (name, default.to_owned())).collect();
+    let rows: BTreeMap<&str, String> = sections["Settings"]
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(" |")?.0.to_owned())))
+        .collect();
     assert_eq!(rows, settings, "the table in docs/operations.md, and edict.default.toml");
 }
 

@@ -154,7 +154,8 @@ impl Session {
             assert!(child.try_wait().unwrap().is_none(), "{place}: `{line}` ended:\n{}", log());
             fs::read(&ready).ok()
         });
-        let urls: Value = serde_json::from_slice(&urls.unwrap_or_else(|| panic!("{place}: {}", log()))).unwrap();
+        let urls: Value =
+            serde_json::from_slice(&urls.unwrap_or_else(|| panic!("{place}: {}", log()))).unwrap();
         for ((name, _), url) in WELL_KNOWN.iter().zip(&mut self.urls) {
             if let Some(new) = urls[name].as_str() {
                 new.clone_into(url);
@@ -210,10 +211,13 @@ impl Session {
 
     /// The text with the ports that the documents show.
     fn shown(&self, text: &str) -> String {
-        WELL_KNOWN.iter().zip(&self.urls).filter(|(_, url)| !url.is_empty()).fold(
-            text.to_owned(),
-            |text, ((_, port), url)| text.replace(url.as_str(), &format!("http://127.0.0.1:{port}")),
-        )
+        WELL_KNOWN
+            .iter()
+            .zip(&self.urls)
+            .filter(|(_, url)| !url.is_empty())
+            .fold(text.to_owned(), |text, ((_, port), url)| {
+                text.replace(url.as_str(), &format!("http://127.0.0.1:{port}"))
+            })
     }
 
     /// Building and testing inside a test would wait for itself; that the command exists is checked instead.
