@@ -159,6 +159,7 @@ async fn host_killed_leaves_nothing() {
         wait_until("the runs don't begin", || victims().len() >= 5).await;
         host.kill().unwrap();
         host.wait().unwrap();
+        drop(lines);
         wait_until("processes outlive their host", || victims().is_empty()).await;
         bed.close().await;
     }
