@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use edict_runtime::bundle::CodeDir;
+use edict_runtime::environment::Python;
 use edict_runtime::{
-    CodeDir, ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Python, Runtime, RuntimeConfig,
+    ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Runtime, RuntimeConfig,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -68,7 +70,7 @@ async fn bench() -> Result<(), Failure> {
         }
         let policy = Arc::new(Policy {
             uri: "ip-allowlist:1.0-stable".to_owned(),
-            code: Arc::new(CodeDir { path: code.clone(), requirements: None }),
+            code: Arc::new(CodeDir::open(&code)?),
             digest: "bench".to_owned(),
             environment: None,
             limits: Limits::default(),
