@@ -186,14 +186,15 @@ fn open_to_all(path: &Path) {
 }
 
 pub(crate) fn python() -> Python {
-    let ask =
-        "import sys,platform;print(sys.executable);print(platform.python_version());print(sys.base_prefix)";
-    let name = std::env::var("EDICT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let ask = "import sys;print(sys.executable);print(*sys.version_info[:3]);print(sys.base_prefix)";
+    let name = std::env::var("EDICT_TEST_INTERPRETER").unwrap_or_else(|_| "python3".to_owned());
     let output = std::process::Command::new(name).args(["-c", ask]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().map(str::to_owned);
     let mut next = || lines.next().unwrap();
-    Python { executable: next().into(), version: version(&next()), roots: vec![next().into()] }
+    let executable = next().into();
+    let version: Vec<u32> = next().split(' ').map(|part| part.parse().unwrap()).collect();
+    Python { executable, version: (version[0], version[1], version[2]), roots: vec![next().into()] }
 }
 
 /// Pipes and process handles: each child has two of the one, each template one of the other. Sockets are not
