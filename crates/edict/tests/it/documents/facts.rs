@@ -141,6 +141,51 @@ fn every_verb_and_option_is_described() {
     assert_eq!(all, described, "sections of docs/cli.md, verbs of the command line");
 }
 
+/// Every source file of the crates.
+fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_map_has_every_invariant_crate_and_room() {
+    let page = text("docs/architecture.md");
+    let mut files = Vec::new();
+    let mut listed: Vec<String> = Vec::new();
+    for folder in std::fs::read_dir(root().join("crates")).unwrap() {
+        let folder = folder.unwrap();
+        listed.push(format!("  {}/", folder.file_name().to_string_lossy()));
+        sources(&folder.path().join("src"), &mut files);
+    }
+    for folder in std::fs::read_dir(root().join("crates/edict/src")).unwrap() {
+        let folder = folder.unwrap();
+        if folder.file_type().unwrap().is_dir() {
+            listed.push(format!("src/{}/", folder.file_name().to_string_lossy()));
+        }
+    }
+    let crates = root().join("crates");
+    for file in files {
+        let source = std::fs::read_to_string(&file).unwrap();
+        let place = file.strip_prefix(&crates).unwrap().display().to_string();
+        // Where it is declared a colon follows; where it is upheld the name alone is cited.
+        let declared = source.match_indices("INVARIANT (").filter_map(|(at, sign)| {
+            let (name, after) = source[at + sign.len()..].split_once(')')?;
+            after.starts_with(':').then(|| format!("| {name} | `{place}` |"))
+        });
+        listed.extend(declared);
+    }
+    let missing: Vec<&String> = listed.iter().filter(|text| !page.contains(text.as_str())).collect();
+    assert!(missing.is_empty(), "docs/architecture.md lacks {missing:?}");
+    let rows = page.lines().filter(|line| line.contains(".rs` | ")).count();
+    assert_eq!(rows, listed.iter().filter(|text| text.starts_with('|')).count(), "a row names no invariant");
+}
+
 #[test]
 fn links_lead_somewhere() {
     for path in DOCUMENTS {
