@@ -16,6 +16,13 @@
 //! Within `sh`, a line that is `edict serve` or `edict executor` starts a process that is there until the document
 //! ends and must end well; a line with `cargo` or `pip install` is not run, but what it names must exist.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod facts;
 mod markdown;
 mod session;
