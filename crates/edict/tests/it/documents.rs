@@ -14,7 +14,8 @@
 //! | `… not-run="REASON"` | left out, for the reason given |
 //!
 //! Within `sh`, a line that is `edict serve` or `edict executor` starts a process that is there until the document
-//! ends and must end well; a line with `cargo` or `pip install` is not run, but what it names must exist.
+//! ends and must end well. A line with `cargo` or `pip install` is not run, but what it names must exist; what `cargo run`
+//! would start is run.
 
 #![expect(
     clippy::indexing_slicing,
