@@ -26,10 +26,10 @@
 
 mod facts;
 mod markdown;
-mod session;
+mod reader;
 
 use markdown::{Block, blocks};
-use session::Session;
+use reader::Reader;
 use std::fs;
 use std::path::PathBuf;
 
@@ -73,7 +73,7 @@ fn run(path: &str) {
     if !blocks.iter().any(Block::is_command) {
         return;
     }
-    let mut session = Session::start();
+    let mut reader = Reader::start();
     let mut blocks = blocks.iter().peekable();
     while let Some(block) = blocks.next() {
         if block.reason_not_to_run().is_some() {
@@ -81,18 +81,18 @@ fn run(path: &str) {
         }
         let place = format!("{path}:{}", block.line);
         if let Some(file) = block.value("file") {
-            session.write(file, &block.text);
+            reader.write(file, &block.text);
         } else if block.language == "toml" {
-            session.check_settings(&place, &block.text);
+            reader.check_settings(&place, &block.text);
         } else if block.is_command() {
-            let printed = session.run(&place, block);
+            let printed = reader.run(&place, block);
             if let Some(expected) = blocks.next_if(|next| next.is_output_of(block)) {
                 let place = format!("{path}:{}", expected.line);
                 markdown::assert_output(&place, &expected.text, &printed);
             }
         }
     }
-    session.end();
+    reader.end();
 }
 
 #[test]

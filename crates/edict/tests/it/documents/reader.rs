@@ -14,7 +14,7 @@ const WELL_KNOWN: [(&str, &str); 4] =
     [("system", "5000"), ("engine", "3000"), ("actions", "4000"), ("executor", "10250")];
 
 /// A reader who types what a document says.
-pub(super) struct Session {
+pub(super) struct Reader {
     /// The server that is there from the start.
     app: TestApp,
     dir: TempDir,
@@ -32,7 +32,7 @@ enum Line<'a> {
     Shell(&'a str),
 }
 
-impl Session {
+impl Reader {
     pub(super) fn start() -> Self {
         let app = TestApp::start();
         let dir = TempDir::new().unwrap();
@@ -40,9 +40,9 @@ impl Session {
         copy(&root().join("policies"), &dir.path().join("work/policies"));
         let urls = ["system", "engine", "actions"].iter().map(|name| app.listener(name));
         let urls = urls.chain([String::new()]).collect();
-        let session = Self { app, dir, started: Vec::new(), urls };
-        session.write_state(&session.app.data_dir());
-        session
+        let reader = Self { app, dir, started: Vec::new(), urls };
+        reader.write_state(&reader.app.data_dir());
+        reader
     }
 
     /// Writes a file into the folder that the shell is in.
