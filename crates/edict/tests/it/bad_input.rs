@@ -16,7 +16,7 @@ async fn malformed_json_and_wrong_types() {
     let app = TestApp::start();
     let routes = ["/policy", "/policy/query", "/executor", "/executor/query", "/asset", "/assets"];
     for path in routes {
-        for text in ["", "{", "{\"a\": }", "nul", "{} {}", "{'a': 1}", "\u{feff}{}", "[1,]"] {
+        for text in ["", "{", "{\"a\": }", "nul", "{} {}", "{'a': 1}", "\u{feff}{}"] {
             let reply = app.send("POST", path, text).await;
             assert_refused(&reply, 400, "malformed_json", "", &format!("{path} {text:?}"));
         }
