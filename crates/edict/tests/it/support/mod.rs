@@ -15,6 +15,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -303,13 +304,15 @@ impl Drop for TestApp {
     }
 }
 
-/// A client that waits longer than any test needs.
+/// A client that waits longer than any test needs. Tests share it, since making one takes long; it keeps no
+/// connections, which would end with the runtime of the test that opened them.
 pub(crate) fn http() -> reqwest::Client {
-    static CLIENT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
-    CLIENT.get_or_init(|| {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        client.timeout(Duration::from_secs(60)).build().unwrap()
     });
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+    CLIENT.clone()
 }
 
 /// Polls until there is something, or the patience is over.

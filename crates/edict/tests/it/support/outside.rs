@@ -128,7 +128,11 @@ impl Postgres {
         }
         let server = Self { bin, dir, port: free_address().port() };
         let data = server.data();
-        let made = server.command("initdb").args(["-A", "trust", "-U", "postgres", "-D"]).arg(&data).output();
+        let made = server
+            .command("initdb")
+            .args(["--no-sync", "-A", "trust", "-U", "postgres", "-D"])
+            .arg(&data)
+            .output();
         let made = made.unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         server.up();
