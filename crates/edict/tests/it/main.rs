@@ -2,4 +2,15 @@
 
 mod support;
 
+mod assets;
+mod auth;
+mod bad_input;
+mod code;
+mod context;
+mod durability;
+mod listeners;
+mod queries;
+mod settings;
 mod smoke;
+mod spec;
+mod updates;
