@@ -11,6 +11,7 @@ mod durability;
 mod listeners;
 mod queries;
 mod settings;
+mod documents;
 mod smoke;
 mod spec;
 mod updates;
