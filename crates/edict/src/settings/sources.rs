@@ -235,7 +235,8 @@ mod tests {
     #[test]
     fn secrets_are_masked_wherever_they_are_printed() {
         let loaded =
-            loaded(&["--auth-tokens", "admin:sesame", "--database-url", "postgres://u:sesame@h/d"]).unwrap();
+            loaded(&["--auth-tokens", "admin:open-sesame-now", "--database-url", "postgres://u:sesame@h/d"])
+                .unwrap();
         assert!(!loaded.to_toml().contains("sesame"));
         assert!(!format!("{loaded:?}").contains("sesame"));
     }

@@ -2,5 +2,16 @@
 
 mod support;
 
+mod assets;
+mod auth;
+mod bad_input;
+mod code;
+mod context;
+mod durability;
+mod listeners;
+mod queries;
+mod settings;
 mod documents;
 mod smoke;
+mod spec;
+mod updates;
