@@ -2,4 +2,12 @@
 
 mod support;
 
+mod cli;
+mod context;
+mod execute;
+mod executors;
+mod hostile;
+mod management;
+mod requirements;
+mod sdk;
 mod smoke;

@@ -4,8 +4,10 @@
 //! mistake of its own, or if a process of it is left.
 
 mod database;
+mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
 use serde_json::Value;
@@ -76,8 +78,10 @@ fn launch(verb: &str, dir: &Path, database: &Database, settings: &[(String, Stri
     let mut command = Command::new(EDICT);
     command.arg(verb).arg("--ready-file").arg(dir.join("ready.json"));
     command.arg("--data-dir").arg(dir.join("data"));
-    for port in ["system-port", "engine-port", "actions-port", "executor-port"] {
-        command.args([&format!("--{port}"), "0"]);
+    for port in ["system_port", "engine_port", "actions_port", "executor_port"] {
+        if settings.iter().all(|(name, _)| name != port) {
+            command.args([&format!("--{}", port.replace('_', "-")), "0"]);
+        }
     }
     if let Some(url) = database.url() {
         command.args(["--database-url", &url]);
@@ -243,6 +247,11 @@ pub(crate) fn http() -> reqwest::Client {
         rustls::crypto::ring::default_provider().install_default().ok();
     });
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+}
+
+/// A port that nobody listens on: for servers that must come back where they were.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Polls until there is something, or the patience is over.
