@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -14,6 +15,8 @@ use tokio::sync::oneshot;
 use crate::control::Control;
 use crate::launch::ARGUMENT;
 use crate::sandbox::{Launched, Spec};
+
+const REAP_PATIENCE_MS: u16 = 5000;
 
 /// Starts launchers. One thread does it, and lives as long as the runtime: a process that is to die with its
 /// parent dies with the parent's *thread* that started it, and threads of a pool come and go.
@@ -154,7 +157,10 @@ impl Drop for Process {
     /// A process that is still there must not outlive its handle. Killing a reaped one reaches nobody.
     fn drop(&mut self) {
         self.kill();
-        self.reap(WaitPidFlag::empty());
+        // The handle doesn't block, so the end, milliseconds away, is waited for here.
+        let mut end = [PollFd::new(self.handle.get_ref().as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut end, REAP_PATIENCE_MS);
+        self.reap(WaitPidFlag::WNOHANG);
     }
 }
 
