@@ -84,6 +84,7 @@ async fn bench() -> Result<(), Failure> {
             json!({ "first_ms": first, "one_caller": one, "sixteen_callers": sixteen }),
         );
     }
+    out.insert("sandbox".to_owned(), serde_json::to_value(runtime.sandbox_report())?);
     out.insert("stats".to_owned(), serde_json::to_value(runtime.stats())?);
     let total = runtime.stats().runs;
     runtime.stop(Duration::from_secs(1)).await;

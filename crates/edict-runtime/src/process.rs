@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -146,8 +147,13 @@ impl Process {
             Ok(WaitStatus::Signaled(_, signal, _)) => signal as i32,
             _ => libc::SIGKILL,
         };
-        if self.sweep {
-            sweep(self.pid);
+        // Once more until none is left: one may have been starting another while it was looked for. Dying
+        // takes a moment; a process that can't (the kernel is at work for it) isn't waited for.
+        for _ in 0..100 {
+            if !self.sweep || sweep(self.pid) == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         Some(ExitStatus::from_raw(raw))
     }
@@ -165,22 +171,25 @@ impl Drop for Process {
 }
 
 /// Kill what is left of a session. Its processes cannot leave it (the filter denies `setsid`), and its number is
-/// not reused while one of them lives.
-fn sweep(session: i32) {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+/// not reused while one of them lives. How many there were.
+fn sweep(session: i32) -> usize {
+    let mut count = 0;
+    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         // After the name, which may hold anything, in parentheses: state, parent, group, session.
-        let found =
-            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3)?.parse::<i32>().ok());
-        if found == Some(session) {
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let dead = matches!(fields.next(), Some("Z" | "X"));
+        if !dead && fields.nth(2).and_then(|field| field.parse().ok()) == Some(session) {
+            count += 1;
             // SAFETY: plain numbers.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
     }
+    count
 }
 
 /// `exited with code 3`, `was killed by SIGSEGV`.

@@ -219,6 +219,9 @@ pub(crate) fn processes_of(folder: &Path) -> Vec<String> {
             let bytes = fs::read(entry.path().join(file)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
+        if read("stat").contains(") Z ") {
+            continue;
+        }
         if read("mountinfo").contains(&needle) || read("cmdline").contains(&needle) {
             found.push(format!("{name}: {}", read("cmdline").replace('\0', " ")));
         }
