@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an executor takes a policy for current when nobody tells it the revision.
+/// How long an executor takes a policy for current when nobody tells it the edition.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// An executor's source of policies.
@@ -32,10 +32,10 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+    async fn compiled(&self, uri: &str, edition: Option<&str>) -> Result<Arc<Compiled>, ApiError> {
         if let Some(kept) = self.compiled.get(uri) {
             let (at, compiled) = kept.value();
-            if revision.map_or(at.elapsed() < TRUSTED, |revision| revision == compiled.revision) {
+            if edition.map_or(at.elapsed() < TRUSTED, |edition| edition == compiled.edition) {
                 return Ok(Arc::clone(compiled));
             }
         }
@@ -56,11 +56,11 @@ impl Home {
         Self::Remote(Remote { client, executor_id, compiled: DashMap::new() })
     }
 
-    /// The policy, ready to run; `revision` is the current one, if the caller knows it.
-    pub(crate) async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+    /// The policy, ready to run; `edition` is the current one, if the caller knows it.
+    pub(crate) async fn compiled(&self, uri: &str, edition: Option<&str>) -> Result<Arc<Compiled>, ApiError> {
         match self {
             Self::Registry(registry) => registry.compiled(uri).await,
-            Self::Remote(remote) => remote.compiled(uri, revision).await,
+            Self::Remote(remote) => remote.compiled(uri, edition).await,
         }
     }
 

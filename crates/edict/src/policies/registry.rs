@@ -126,8 +126,7 @@ impl Registry {
             Some((doc,)) => serde_json::from_str(&doc).map_err(ApiError::internal)?,
             None => PolicyState::default(),
         };
-        state.settings.extend(change.settings);
-        state.parameters.extend(change.parameters);
+        state.extend(change);
         let doc = serde_json::to_string(&state).map_err(ApiError::internal)?;
         let upsert = "INSERT INTO policy_states (executor_id, policy_rule_uri, doc) VALUES ($1, $2, $3) \
                       ON CONFLICT (executor_id, policy_rule_uri) DO UPDATE SET doc = excluded.doc";

@@ -131,8 +131,8 @@ return ["", "", len(context)]"#;
             ),
             ("context['x'] = {1, 2}", "NotJson", "set"),
             ("context['x'] = float('nan')", "NotJson", "nan"),
-            ("context.incr('x', 'one')", "RuntimeError", "by"),
-            ("context.incr('x', True)", "RuntimeError", "by"),
+            ("context.incr('x', 'one')", "RuntimeError", "number"),
+            ("context.incr('x', True)", "RuntimeError", "number"),
         ] {
             let result = app.result(&uri, json!(code)).await;
             assert_eq!(result[0], kind, "{code}: {result}");
@@ -181,15 +181,21 @@ async fn a_policy_that_does_not_touch_it_runs_while_the_policy_system_is_away() 
         let (status, reply) = app.run_on("e1", uri, json!(1)).await;
         assert_eq!((status, &reply["data"]), (200, &expected), "{reply}");
     }
-    // The policy system tells the executor the revision; here the test does.
-    let direct = |uri: &str| {
+    // The policy system tells the executor the edition; here the test does.
+    let edition = async |uri: &str| {
+        let (_, reply) = app.get(&format!("/policy/{uri}")).await;
+        format!("1@{}", reply["data"]["created_at"].as_str().unwrap())
+    };
+    let editions = [edition(&quiet).await, edition(&chatty).await];
+    let direct = |uri: &str, edition: &str| {
         let request = json!({"policy_rule_uri": uri, "input_data": 1}).to_string();
         let post = crate::support::http().post(format!("{}/execute_policy", executor.url()));
-        post.bearer_auth(TOKEN).header("x-edict-policy-revision", "1").body(request).send()
+        post.bearer_auth(TOKEN).header("x-edict-policy-edition", edition).body(request).send()
     };
     app.kill();
-    for (uri, expected) in [(&quiet, json!(2)), (&chatty, Value::Null)] {
-        let reply = tokio::time::timeout(Duration::from_secs(20), direct(uri)).await.unwrap().unwrap();
+    for (uri, edition, expected) in [(&quiet, &editions[0], json!(2)), (&chatty, &editions[1], Value::Null)] {
+        let reply =
+            tokio::time::timeout(Duration::from_secs(20), direct(uri, edition)).await.unwrap().unwrap();
         let reply: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
         if expected.is_null() {
             assert!(reply["data"].as_str().unwrap().contains("cannot reach its policy system"), "{reply}");

@@ -104,8 +104,8 @@ const HOSTILE: &[(&str, &str, u16, &str)] = &[
     (
         "kills-itself",
         "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nimport time\ntime.sleep(60)",
-        502,
-        "policy_crashed",
+        0,
+        "",
     ),
     (
         "kills-its-parent",
