@@ -113,7 +113,7 @@ const HOSTILE: &[(&str, &str, u16, &str)] = &[
         0,
         "",
     ),
-    ("replaces-itself", "import os\nos.execv('/bin/sleep', ['sleep', '600'])", 504, "policy_timeout"),
+    ("replaces-itself", "import os\nos.execv('/bin/sleep', ['sleep', '600'])", 502, "policy_crashed"),
     ("closes-everything", "import os\nos.closerange(0, 1000)\nreturn 1", 502, "policy_crashed"),
     (
         "writes-to-everything",
@@ -178,7 +178,7 @@ async fn hostile_policies_hurt_only_their_own_runs() {
         number
     };
     let hostile_runs = async {
-        for chunk in HOSTILE.chunks(3) {
+        for chunk in HOSTILE.chunks(6) {
             futures::future::join_all(chunk.iter().map(|case| attack(&app, case))).await;
         }
         over.store(true, Ordering::Relaxed);
@@ -198,8 +198,10 @@ async fn hostile_policies_hurt_only_their_own_runs() {
 }
 
 async fn attack(app: &TestApp, (name, body, status, code): &(&str, &str, u16, &str)) {
+    // Whoever is to run out of time does so soon; the others have enough on a busy machine.
+    let timeout = if matches!(status, 0 | 504) { 2000 } else { 20_000 };
     for isolation in ["process", "instance"] {
-        let limits = json!({"timeout_ms": 4000, "memory_mb": 96, "processes": 8, "isolation": isolation});
+        let limits = json!({"timeout_ms": timeout, "memory_mb": 96, "processes": 8, "isolation": isolation});
         let uri = app.register_limited(&format!("{name}-{isolation}"), &policy_source(body), limits).await;
         let reply = app.run(&uri, json!(0)).await;
         let shown: String = reply.1.to_string().chars().take(2000).collect();
