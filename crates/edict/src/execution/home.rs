@@ -3,7 +3,7 @@
 
 use super::Compiled;
 use crate::error::{ApiError, Code};
-use crate::policies::registry::Registry;
+use crate::policies::registry::{Registry, kept};
 use crate::policies::{code, context};
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -28,6 +28,8 @@ pub(crate) enum Home {
 pub(crate) struct Remote {
     client: Client,
     executor_id: String,
+    /// How many compiled policies are kept.
+    keep: usize,
     compiled: DashMap<String, (Instant, Arc<Compiled>)>,
 }
 
@@ -42,7 +44,7 @@ impl Remote {
         let policy = self.client.get_policy(uri).await.map_err(relay)?;
         let state = self.client.policy_state(&self.executor_id, uri).await.map_err(relay)?;
         let fresh = Arc::new(Compiled::new(policy, state)?);
-        if self.compiled.len() > 10_000 {
+        if self.compiled.len() >= self.keep {
             self.compiled.clear();
         }
         self.compiled.insert(uri.to_owned(), (Instant::now(), Arc::clone(&fresh)));
@@ -51,9 +53,9 @@ impl Remote {
 }
 
 impl Home {
-    /// The policy system behind `client`, for the executor with this id.
-    pub(crate) fn remote(client: Client, executor_id: String) -> Self {
-        Self::Remote(Remote { client, executor_id, compiled: DashMap::new() })
+    /// The policy system behind `client`, for the executor with this id that keeps `max_warm` policies warm.
+    pub(crate) fn remote(client: Client, executor_id: String, max_warm: usize) -> Self {
+        Self::Remote(Remote { client, executor_id, keep: kept(max_warm), compiled: DashMap::new() })
     }
 
     /// The policy, ready to run; `edition` is the current one, if the caller knows it.

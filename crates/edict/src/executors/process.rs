@@ -109,7 +109,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     // Several executors may share a data folder, and its caches.
     let own = settings.data_dir.join(format!("executor-{id}"));
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
-    let home = home.set(Home::remote(client.clone(), id.clone()));
+    let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
     let runner = Arc::new(Runner::new(tools, home, &settings));
     // Whoever has this token may run policies here; only the policy system learns it.
     let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());

@@ -439,6 +439,24 @@ async fn code_that_hangs_or_dies_on_import_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_policies_leave_no_descriptor_each() {
+    let app = TestApp::builder().setting("idle_seconds", 1).setting("max_warm", 2).start();
+    let executor = TestApp::executor("e1", &app).setting("idle_seconds", 1).setting("max_warm", 2).start();
+    let before = rest(&app).await;
+    let executors_before = executor.descriptors().len();
+    for number in 0..24 {
+        let uri = app.register(&format!("p{number}"), &format!("return {number}")).await;
+        assert_eq!(app.result(&uri, json!(0)).await, number);
+        assert_eq!(app.run_on("e1", &uri, json!(0)).await.1["data"], number);
+    }
+    let after = rest(&app).await;
+    // Some are kept, but not one for each policy that was ever run.
+    assert!(after.1.len() <= before.1.len() + 12, "{:?}", after.1);
+    let settled = wait_for(|| (executor.descriptors().len() <= executors_before + 12).then_some(()));
+    assert!(settled.is_some(), "{:?}", executor.descriptors());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_runs_leave_no_descriptor_process_or_file() {
     let app = TestApp::builder().setting("idle_seconds", 1).start();
     let at_rest = rest(&app).await;
