@@ -90,7 +90,7 @@ async fn apply(
     let document = record::to_document(new)?;
     let mut tx = registry.store.begin().await?;
     if let Some(bundle) = bundle {
-        tx.execute(store_bundle(bundle)).await?;
+        store_bundle(&mut tx, bundle).await?;
     }
     match POLICIES.replace(&mut tx, registry.store.dialect(), (from, revision), (to, &document)).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(to)),
