@@ -8,11 +8,12 @@ use crate::http::RequestId;
 use crate::store::Statement;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use edict_client::records::{Executor, ExecutorStatus};
 use std::time::Duration;
 
-/// The policy's current revision, so that an executor need not ask for it on every run.
-pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-edict-policy-revision");
+/// The policy's current edition, so that an executor need not ask for it on every run.
+pub(crate) const EDITION: HeaderName = HeaderName::from_static("x-edict-policy-edition");
 
 /// How much longer than the policy's own time limit an executor may take: installing requirements counts.
 const ALLOWANCE: Duration = Duration::from_secs(600);
@@ -30,7 +31,7 @@ pub(super) struct Call<'a> {
 /// # Errors
 /// 404 when there is no such executor or policy, 502 `executor_unreachable` when it does not answer; then its status
 /// becomes `unreachable`.
-pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> Result<Response, ApiError> {
+pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) -> Result<Response, ApiError> {
     let store = &app.registry.store;
     let document = EXECUTORS.get(store, id).await?;
     let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
@@ -44,10 +45,10 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> 
         .http
         .post(format!("{}/{}?logs={}", host.trim_end_matches('/'), call.path, call.options.logs))
         .header(header::CONTENT_TYPE, "application/json")
-        .header(REVISION, policy.revision)
+        .header(EDITION, policy.edition.as_str())
         .header(RequestId::HEADER, call.request_id.value())
         .timeout(limit)
-        .body(body.to_owned());
+        .body(body);
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
