@@ -34,9 +34,16 @@ async fn every_route_and_field_of_the_api_is_described() {
         .collect();
     let real: BTreeSet<String> = routes(&openapi).union(&routes(&executor_api)).cloned().collect();
     assert_eq!(described, real, "headings of docs/api.md, routes of the API");
-    for record in
-        ["Policy", "ExecutionLimits", "Executor", "Asset", "AssetFileInfo", "ExecutePolicy", "Manage"]
-    {
+    for record in [
+        "Policy",
+        "ExecutionLimits",
+        "Executor",
+        "Asset",
+        "AssetFileInfo",
+        "ExecutePolicy",
+        "Manage",
+        "PolicyState",
+    ] {
         let fields = openapi["components"]["schemas"][record]["properties"].as_object();
         for field in fields.unwrap_or_else(|| panic!("{record}")).keys() {
             assert!(page.contains(&format!("`{field}`")), "docs/api.md lacks `{field}` of {record}");
