@@ -195,7 +195,6 @@ async fn a_second_executor_with_the_same_id_gives_up() {
     assert_eq!(record["data"]["executor_host_uri"], first.url());
     assert_eq!(record["data"]["executor_status"], "healthy");
     // `local` is taken, too.
-    command.arg("--executor-id=local");
     let local = json!({"instance_id": "x", "executor_host_uri": "http://127.0.0.1:1", "executor_token": "x", "executor_status": "healthy"});
     let reply = app.json("PUT", "/executor/local/heartbeat", &local).await;
     assert_eq!(refusal(&reply), (409, "executor_taken"), "{}", reply.1);
