@@ -1,13 +1,15 @@
 //! How fast runs are, as one JSON line: `bench [runs] [python] [process|instance]`. Build with `--release`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use edict_runtime::bundle::CodeDir;
+use edict_runtime::environment::Python;
 use edict_runtime::{
-    CodeDir, ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Python, Runtime, RuntimeConfig,
+    ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Runtime, RuntimeConfig,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -47,7 +49,7 @@ fn main() -> Result<(), Failure> {
 async fn bench() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let runs: usize = arguments.next().map_or(Ok(5000), |text| text.parse())?;
-    let python = find_python(arguments.next().as_deref().unwrap_or("python3"))?;
+    let python = Python::discover(arguments.next().as_deref().map(Path::new)).await?;
     let only = arguments.next();
     let dir = tempfile::tempdir()?;
     let code = dir.path().join("code");
@@ -68,7 +70,7 @@ async fn bench() -> Result<(), Failure> {
         }
         let policy = Arc::new(Policy {
             uri: "ip-allowlist:1.0-stable".to_owned(),
-            code: Arc::new(CodeDir { path: code.clone(), requirements: None }),
+            code: Arc::new(CodeDir::open(&code)?),
             digest: "bench".to_owned(),
             environment: None,
             limits: Limits::default(),
@@ -150,18 +152,4 @@ async fn load(
 
 fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn find_python(name: &str) -> Result<Python, Failure> {
-    let ask =
-        "import sys,platform;print(sys.executable);print(platform.python_version());print(sys.base_prefix)";
-    let output = std::process::Command::new(name).args(["-c", ask]).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let mut lines = text.lines();
-    let mut next = || lines.next().ok_or("python gave no answer");
-    Ok(Python {
-        executable: next()?.into(),
-        version: next()?.to_owned(),
-        roots: vec![PathBuf::from(next()?)],
-    })
 }

@@ -124,7 +124,7 @@ async fn host_to_be_killed() {
         std::fs::write(path.join("function.py"), source).unwrap();
         edict_runtime::Policy {
             uri: name.to_owned(),
-            code: std::sync::Arc::new(edict_runtime::CodeDir { path, requirements: None }),
+            code: std::sync::Arc::new(edict_runtime::bundle::CodeDir::open(&path).unwrap()),
             digest: name.to_owned(),
             environment: None,
             limits: edict_runtime::Limits::default(),

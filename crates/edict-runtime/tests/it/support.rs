@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use edict_runtime::bundle::CodeDir;
+use edict_runtime::environment::Python;
 use edict_runtime::{
-    CodeDir, ContextOp, Fault, Host, Isolation, Limits, LogRecord, Operation, Outcome, Policy, Python,
-    RunError, Runtime, RuntimeConfig,
+    ContextOp, Fault, Host, Isolation, Limits, LogRecord, Operation, Outcome, Policy, RunError, Runtime,
+    RuntimeConfig,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -131,7 +133,7 @@ impl Bed {
         fs::write(path.join("function.py"), source).unwrap();
         Policy {
             uri: format!("{name}:1.0-stable"),
-            code: Arc::new(CodeDir { path, requirements: None }),
+            code: Arc::new(CodeDir::open(&path).unwrap()),
             digest: format!("digest-of-{name}"),
             environment: None,
             limits: Limits { timeout: Duration::from_secs(20), ..Limits::default() },
@@ -184,14 +186,15 @@ fn open_to_all(path: &Path) {
 }
 
 pub(crate) fn python() -> Python {
-    let ask =
-        "import sys,platform;print(sys.executable);print(platform.python_version());print(sys.base_prefix)";
-    let name = std::env::var("EDICT_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let ask = "import sys;print(sys.executable);print(*sys.version_info[:3]);print(sys.base_prefix)";
+    let name = std::env::var("EDICT_TEST_INTERPRETER").unwrap_or_else(|_| "python3".to_owned());
     let output = std::process::Command::new(name).args(["-c", ask]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().map(str::to_owned);
     let mut next = || lines.next().unwrap();
-    Python { executable: next().into(), version: next(), roots: vec![next().into()] }
+    let executable = next().into();
+    let version: Vec<u32> = next().split(' ').map(|part| part.parse().unwrap()).collect();
+    Python { executable, version: (version[0], version[1], version[2]), roots: vec![next().into()] }
 }
 
 /// Pipes and process handles: each child has two of the one, each template one of the other. Sockets are not

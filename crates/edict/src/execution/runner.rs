@@ -67,6 +67,7 @@ impl Runner {
         edition: Option<&str>,
     ) -> Result<Finished, ApiError> {
         let started = Instant::now();
+        check_depth(request.input_data.get())?;
         let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         policy.check_input(&request.input_data)?;
         let operation = Operation::Eval {
@@ -157,6 +158,28 @@ impl Runner {
             },
         }))
     }
+}
+
+/// Inputs pass through as text, which hides how deep they are; Python's reader would end in an error of its own.
+fn check_depth(input: &str) -> Result<(), ApiError> {
+    /// As deep as other bodies may be.
+    const DEEPEST: usize = 128;
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in input.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            let problem = format!("field `input_data`: nested more than {DEEPEST} levels deep");
+            return Err(ApiError::new(Code::InvalidField, problem));
+        }
+    }
+    Ok(())
 }
 
 /// What the policy asks for; the runtime's own caps apply on top.
@@ -256,6 +279,15 @@ mod tests {
         let theirs = edict_runtime::ContextOp::Keys;
         let ours: ContextOp = serde_json::from_value(serde_json::to_value(theirs).unwrap()).unwrap();
         assert_eq!(ours, ContextOp::Keys);
+    }
+
+    #[test]
+    fn only_real_depth_counts() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(check_depth(&nested(128)).is_ok());
+        assert_eq!(check_depth(&nested(129)).unwrap_err().code(), Code::InvalidField);
+        assert!(check_depth(&format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
+        assert!(check_depth(&format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
     }
 
     #[test]

@@ -71,7 +71,10 @@ async fn fetch(registry: &Registry, url: &str) -> Result<Result<Bytes, String>, 
         FetchOptions { limits: registry.limits, timeout: FETCH_LIMIT, client: registry.http.clone() };
     match bundle::fetch(url, &options).await {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error @ FetchError::Unreachable { .. }) => Ok(Err(error.to_string())),
+        // A refusal counts as not there yet: who has published a name has not always published the file.
+        Err(error @ (FetchError::Unreachable { .. } | FetchError::Refused { .. })) => {
+            Ok(Err(error.to_string()))
+        }
         Err(error) => Err(ApiError::new(Code::InvalidCode, format!("field `code`: {error}"))),
     }
 }
@@ -140,7 +143,7 @@ pub(crate) async fn pin(registry: &Registry, uri: &str) -> Result<String, ApiErr
         let document = record::to_document(&pinned)?;
         let dialect = registry.store.dialect();
         let mut tx = registry.store.begin().await?;
-        tx.execute(store_bundle(&bundle)).await?;
+        store_bundle(&mut tx, &bundle).await?;
         // When another request has changed the policy meanwhile, its code may be another, too: look again.
         if POLICIES.replace(&mut tx, dialect, (uri, revision), (uri, &document)).await? {
             tx.commit().await?;

@@ -4,9 +4,9 @@ use super::POLICIES;
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data};
+use crate::http::{Body, Data, Path};
 use crate::store::{Statement, Store, StoreError, Tx};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::ContextOp;
 use serde_json::{Number, Value, json};
 
@@ -90,7 +90,11 @@ async fn change(tx: &mut Tx, scope: &str, operation: ContextOp) -> Result<Value,
                 Ok(value)
             }
         },
-        ContextOp::Incr { key, by } => increment(tx, scope, &key, &by).await,
+        ContextOp::Incr { key, by } => {
+            let sum = increment(tx, scope, &key, &by).await?;
+            within_limit(tx, scope).await?;
+            Ok(sum)
+        }
         ContextOp::Delete { key } => {
             let existed = current(tx, scope, &key).await?.is_some();
             remove(tx, scope, &key).await?;

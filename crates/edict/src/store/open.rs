@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Longest time that one query may take.
 pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest wait for a connection: callers of a server whose database is away learn it while they still listen.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -94,9 +97,12 @@ impl Store {
             .await
             .map_err(StoreError::from)?;
         migrator(SQLITE).run(&writer).await?;
+        // Each of them has a cache of its own, and after a while all have the same pages in it, which the operating
+        // system keeps, too: a small one costs microseconds, a large one ten times its size.
+        let options = options.read_only(true).create_if_missing(false).pragma("cache_size", "-1024");
         let readers = SqlitePoolOptions::new()
             .max_connections(connections.saturating_sub(1).max(1))
-            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+            .connect_lazy_with(options);
         restrict(path);
         Ok(Self::Sqlite { writer, readers })
     }
@@ -110,7 +116,7 @@ impl Store {
             .options([("statement_timeout", milliseconds.as_str()), ("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(QUERY_LIMIT)
+            .acquire_timeout(CONNECT_LIMIT)
             .connect_with(options)
             .await
             .map_err(StoreError::from)?;

@@ -11,12 +11,24 @@
 
 mod support;
 
+mod assets;
+mod auth;
+mod bad_input;
 mod cli;
+mod code;
 mod context;
+mod context_api;
+mod documents;
+mod durability;
 mod execute;
 mod executors;
 mod hostile;
+mod listeners;
 mod management;
+mod queries;
 mod requirements;
 mod sdk;
+mod settings;
 mod smoke;
+mod spec;
+mod updates;
