@@ -13,7 +13,7 @@ pub(crate) const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../poli
 
 impl TestApp {
     /// Registers a policy whose `eval` has this body; returns its URI.
-    pub(crate) async fn register_eval(&self, name: &str, body: &str) -> String {
+    pub(crate) async fn add(&self, name: &str, body: &str) -> String {
         self.register_record(policy(name, &policy_source(body))).await
     }
 
@@ -26,9 +26,7 @@ impl TestApp {
 
     /// Registers a policy; returns its URI.
     pub(crate) async fn register_record(&self, record: Value) -> String {
-        let (status, reply) = self.json("POST", "/policy", &record).await;
-        assert_eq!(status, 200, "{reply}");
-        reply["data"]["policy_rule_uri"].as_str().unwrap().to_owned()
+        self.register(&record).await["data"]["policy_rule_uri"].as_str().unwrap().to_owned()
     }
 
     /// Packs these files, uploads them and registers them as a policy; returns its URI.
@@ -48,11 +46,6 @@ impl TestApp {
         let content = Content::from_bytes("code.zip", edict_runtime::bundle::pack(folder.path()).unwrap());
         let stored = self.client().upload_asset(&asset, content).await.unwrap();
         self.register_record(policy(name, &stored.record.asset_uri)).await
-    }
-
-    /// Runs a policy on the built-in executor.
-    pub(crate) async fn run(&self, uri: &str, input: Value) -> (u16, Value) {
-        self.run_on("local", uri, input).await
     }
 
     /// Runs a policy on an executor.
