@@ -1,1 +1,50 @@
-fn main() {}
+//! What people do often with this repository: `cargo xtask test`, `cargo xtask lint`.
+
+mod postgres;
+mod python;
+mod run;
+
+use run::{Failure, cargo};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test [ARGS]   install what the tests need, then run them all; ARGS go to `cargo test`
+cargo xtask lint          formatting and clippy, warnings being errors";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let done = match verb.as_deref() {
+        Some("test") => test(&rest),
+        Some("lint") => lint(),
+        _ => {
+            println!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            println!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(arguments: &[String]) -> Result<(), Failure> {
+    let python = python::environment()?;
+    let postgres = postgres::start()?;
+    let mut command = cargo();
+    command.args(["test", "--workspace"]).args(arguments);
+    command.env("EDICT_TEST_POSTGRES_URL", &postgres.url);
+    command.env("EDICT_TEST_POSTGRES_BIN", &postgres.bin);
+    command.env("EDICT_TEST_PYTHON", &python.interpreter);
+    command.env("EDICT_TEST_MOTO", &python.moto);
+    run::run(&mut command)
+}
+
+fn lint() -> Result<(), Failure> {
+    run::run(cargo().args(["fmt", "--all", "--check"]))?;
+    run::run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}

@@ -1,16 +1,18 @@
-//! How fast runs are, as one JSON line: `bench [runs] [python]`. Build with `--release`.
+//! How fast runs are, as one JSON line: `bench [runs] [python] [process|instance]`. Build with `--release`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use edict_runtime::bundle::CodeDir;
+use edict_runtime::environment::Python;
 use edict_runtime::{
-    CodeDir, ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Python, Runtime, RuntimeConfig,
+    ContextOp, Host, Isolation, Limits, LogRecord, Operation, Policy, Runtime, RuntimeConfig,
 };
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const SOURCE: &str = r#"
 class AIOSv1PolicyRule:
@@ -47,7 +49,8 @@ fn main() -> Result<(), Failure> {
 async fn bench() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let runs: usize = arguments.next().map_or(Ok(5000), |text| text.parse())?;
-    let python = find_python(arguments.next().as_deref().unwrap_or("python3"))?;
+    let python = Python::discover(arguments.next().as_deref().map(Path::new)).await?;
+    let only = arguments.next();
     let dir = tempfile::tempdir()?;
     let code = dir.path().join("code");
     std::fs::create_dir(&code)?;
@@ -55,13 +58,19 @@ async fn bench() -> Result<(), Failure> {
     let config = RuntimeConfig::new(dir.path().join("runtime"), python, std::env::current_exe()?);
     let started = Instant::now();
     let runtime = Runtime::start(config, Arc::new(NoContext)).await?;
-    let mut out = json!({ "start_ms": ms(started.elapsed()), "runs": runs });
+    let mut out = Map::from_iter([
+        ("start_ms".to_owned(), json!(ms(started.elapsed()))),
+        ("runs".to_owned(), json!(runs)),
+    ]);
     for (name, isolation, runs) in
         [("process", Isolation::Process, runs), ("instance", Isolation::Instance, runs * 10)]
     {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let policy = Arc::new(Policy {
             uri: "ip-allowlist:1.0-stable".to_owned(),
-            code: Arc::new(CodeDir { path: code.clone(), requirements: None }),
+            code: Arc::new(CodeDir::open(&code)?),
             digest: "bench".to_owned(),
             environment: None,
             limits: Limits::default(),
@@ -72,11 +81,27 @@ async fn bench() -> Result<(), Failure> {
         let first = ms(first.elapsed());
         let one = load(&runtime, &policy, 1, runs).await?;
         let sixteen = load(&runtime, &policy, 16, runs).await?;
-        out[name] = json!({ "first_ms": first, "one_caller": one, "sixteen_callers": sixteen });
+        out.insert(
+            name.to_owned(),
+            json!({ "first_ms": first, "one_caller": one, "sixteen_callers": sixteen }),
+        );
     }
-    out["stats"] = serde_json::to_value(runtime.stats())?;
-    println!("{out}");
+    out.insert("sandbox".to_owned(), serde_json::to_value(runtime.sandbox_report())?);
+    out.insert("stats".to_owned(), serde_json::to_value(runtime.stats())?);
+    let total = runtime.stats().runs;
     runtime.stop(Duration::from_secs(1)).await;
+    // Known once all are reaped: this process's CPU, and that of all templates and runs together.
+    let cpu = |who| -> Result<f64, Failure> {
+        let used = nix::sys::resource::getrusage(who)?;
+        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        Ok(((seconds(used.user_time()) + seconds(used.system_time())) / total as f64 * 1e6).round())
+    };
+    let used = json!({
+        "host": cpu(nix::sys::resource::UsageWho::RUSAGE_SELF)?,
+        "workers": cpu(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)?,
+    });
+    out.insert("cpu_us_per_run".to_owned(), used);
+    println!("{}", Value::Object(out));
     Ok(())
 }
 
@@ -127,18 +152,4 @@ async fn load(
 
 fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn find_python(name: &str) -> Result<Python, Failure> {
-    let ask =
-        "import sys,platform;print(sys.executable);print(platform.python_version());print(sys.base_prefix)";
-    let output = std::process::Command::new(name).args(["-c", ask]).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let mut lines = text.lines();
-    let mut next = || lines.next().ok_or("python gave no answer");
-    Ok(Python {
-        executable: next()?.into(),
-        version: next()?.to_owned(),
-        roots: vec![PathBuf::from(next()?)],
-    })
 }

@@ -19,6 +19,8 @@ use crate::{Fault, Limit, Limits, RuntimeConfig};
 /// What a frame may be longer than a result: its wrapping, or a fault with its traceback.
 const FRAME_SLACK: usize = 64 << 10;
 const HEADER: usize = 5;
+/// The kernel limits the exact CPU time, but reports it in ticks.
+const CPU_SLACK: Duration = Duration::from_millis(250);
 
 /// The worker's answer to an operation.
 #[derive(Debug, Deserialize)]
@@ -171,7 +173,7 @@ impl Conversation<'_> {
         let Some(ended) = ended else { return Fault::Crashed { how: "ended".to_owned() } };
         let killed = ended.status.code().is_none();
         match self.limits.cpu_seconds {
-            Some(seconds) if killed && ended.cpu >= Duration::from_secs(seconds) => {
+            Some(seconds) if killed && ended.cpu + CPU_SLACK >= Duration::from_secs(seconds) => {
                 Fault::Limit(Limit::Cpu(seconds))
             }
             // The signal that ends a child without an answer is the host's own, unless it had ended by itself.

@@ -72,14 +72,17 @@ fn launch() -> Result<Infallible, Failure> {
 
 fn enter_sandbox(spec: &Spec) -> Result<(), Failure> {
     let owner = if spec.layers.own_uid { spec.uid } else { nix::unistd::getuid().as_raw() };
-    let (read, write) = if spec.layers.namespaces {
+    let (read, tmp) = if spec.layers.namespaces {
         sandbox::build_root(spec, owner).map_err(|(step, error)| (step.to_owned(), error.to_string()))?;
-        (vec![PathBuf::from("/")], vec![PathBuf::from(sandbox::TMP)])
+        (vec![PathBuf::from("/")], PathBuf::from(sandbox::TMP))
     } else {
-        let system = ["/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/nix/store"].map(PathBuf::from);
         let shared = spec.binds.iter().map(|(from, _)| from.clone());
-        (system.into_iter().chain(shared).filter(|path| path.exists()).collect(), vec![spec.scratch.clone()])
+        (
+            sandbox::system_paths().into_iter().chain(shared).filter(|path| path.exists()).collect(),
+            spec.scratch.clone(),
+        )
     };
+    let write = sandbox::slots(&tmp, spec.slots);
     sandbox::drop_privileges(spec.layers.own_uid.then_some(spec.uid)).map_err(at("dropping privileges"))?;
     // A change of uid takes the order to die with the host back.
     die_with_host().map_err(at("binding to the host"))?;

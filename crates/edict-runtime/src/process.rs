@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -14,6 +16,8 @@ use tokio::sync::oneshot;
 use crate::control::Control;
 use crate::launch::ARGUMENT;
 use crate::sandbox::{Launched, Spec};
+
+const REAP_PATIENCE_MS: u16 = 5000;
 
 /// Starts launchers. One thread does it, and lives as long as the runtime: a process that is to die with its
 /// parent dies with the parent's *thread* that started it, and threads of a pool come and go.
@@ -143,8 +147,13 @@ impl Process {
             Ok(WaitStatus::Signaled(_, signal, _)) => signal as i32,
             _ => libc::SIGKILL,
         };
-        if self.sweep {
-            sweep(self.pid);
+        // Once more until none is left: one may have been starting another while it was looked for. Dying
+        // takes a moment; a process that can't (the kernel is at work for it) isn't waited for.
+        for _ in 0..100 {
+            if !self.sweep || sweep(self.pid) == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         Some(ExitStatus::from_raw(raw))
     }
@@ -154,27 +163,33 @@ impl Drop for Process {
     /// A process that is still there must not outlive its handle. Killing a reaped one reaches nobody.
     fn drop(&mut self) {
         self.kill();
-        self.reap(WaitPidFlag::empty());
+        // The handle doesn't block, so the end, milliseconds away, is waited for here.
+        let mut end = [PollFd::new(self.handle.get_ref().as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut end, REAP_PATIENCE_MS);
+        self.reap(WaitPidFlag::WNOHANG);
     }
 }
 
 /// Kill what is left of a session. Its processes cannot leave it (the filter denies `setsid`), and its number is
-/// not reused while one of them lives.
-fn sweep(session: i32) {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+/// not reused while one of them lives. How many there were.
+fn sweep(session: i32) -> usize {
+    let mut count = 0;
+    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         // After the name, which may hold anything, in parentheses: state, parent, group, session.
-        let found =
-            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3)?.parse::<i32>().ok());
-        if found == Some(session) {
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let dead = matches!(fields.next(), Some("Z" | "X"));
+        if !dead && fields.nth(2).and_then(|field| field.parse().ok()) == Some(session) {
+            count += 1;
             // SAFETY: plain numbers.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
     }
+    count
 }
 
 /// `exited with code 3`, `was killed by SIGSEGV`.

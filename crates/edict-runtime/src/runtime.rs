@@ -160,8 +160,9 @@ impl Runtime {
         self.places.close();
         let entries = std::mem::take(&mut *self.entries());
         entries.values().for_each(|entry| entry.end());
-        let supervisors = std::mem::take(&mut *self.supervisors());
-        for supervisor in supervisors {
+        // One that was about to start a template may have added its supervisor meanwhile.
+        loop {
+            let Some(supervisor) = self.supervisors().pop() else { break };
             let _ = supervisor.await;
         }
         files::clear(&self.config);

@@ -325,7 +325,7 @@ def serve(channel, policy, config, once):
         if text is None:
             os._exit(0)
         if config["cpu_seconds"]:
-            limit_cpu(config["cpu_seconds"])
+            limit_cpu(config["cpu_seconds"], once)
         kind, payload = answer(policy, text, context, config["result_limit"])
         text = None
         for stream in (sys.stdout, sys.stderr):
@@ -360,6 +360,8 @@ def answer(policy, text, context, result_limit):
         return b"D", payload
     except NotJson as error:
         fault = {"fault": "not_json", "message": str(error)}
+    except CpuExceeded:
+        fault = {"fault": "cpu"}
     except NoManagement:
         fault = {"fault": "no_management"}
     except ClassMissing as error:
@@ -379,10 +381,25 @@ def in_encoder(error):
     return False
 
 
-def limit_cpu(seconds):
+class CpuExceeded(BaseException):
+    """A run in a worker that goes on has used its CPU time."""
+
+
+def limit_cpu(seconds, once):
+    """A child of one run is killed by the hard limit: as first process of its namespace it would not even
+    notice the soft one's signal. One that goes on has to notice: a hard limit cannot be raised again."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    limit = int(used.ru_utime + used.ru_stime) + seconds
+    if once:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+        return
+    import _signal
+
+    def exceeded(*_):
+        raise CpuExceeded
+
+    _signal.signal(_signal.SIGXCPU, exceeded)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 class LoggingHook:
@@ -553,8 +570,8 @@ class Template:
 
 def restrict_child(config):
     if config["run_namespaces"]:
-        # A session of its own: kill(0) must not reach the other children of the template.
-        os.setsid()
+        # A group of its own: kill(0) must not reach the other children of the template.
+        os.setpgid(0, 0)
         # The new user namespace came with all capabilities in it; a run needs none.
         LIBC.capset(ctypes.byref(ctypes.c_uint64(0x20080522)), ctypes.byref((ctypes.c_uint32 * 6)()))
         resource.setrlimit(resource.RLIMIT_NPROC, (config["processes"],) * 2)

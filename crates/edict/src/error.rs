@@ -125,6 +125,10 @@ impl ApiError {
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
+
+    pub(crate) fn into_details(self) -> Value {
+        self.details
+    }
 }
 
 /// Shape of every error reply.

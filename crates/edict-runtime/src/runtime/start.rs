@@ -46,7 +46,7 @@ impl Runtime {
             return;
         }
         let (entry, policy, limits) = (Arc::clone(entry), policy.clone(), limits.clone());
-        tokio::spawn(async move {
+        let work = tokio::spawn(async move {
             let _starting = entry.starting.lock().await;
             if entry.wants_spare()
                 && let Ok((template, solo)) =
@@ -55,6 +55,7 @@ impl Runtime {
                 entry.keep(&template, solo);
             }
         });
+        self.supervisors().push(work);
     }
 
     async fn start_template(
@@ -63,6 +64,9 @@ impl Runtime {
         policy: Option<&Policy>,
         limits: &Limits,
     ) -> Result<(Arc<Template>, bool), RunError> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Fault::Stopping.into());
+        }
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let internal = |error: String| RunError::from(Fault::Internal(error));
         let plan = Plan::new(&self.config, self.layers, number, kind, policy, limits);
@@ -199,7 +203,8 @@ impl Plan {
     }
 
     fn worker_config(&self, kind: Kind, limits: &Limits, config: &RuntimeConfig) -> Result<String, String> {
-        let mut value = serde_json::json!({
+        let filter = if self.spec.layers.run_namespaces { None } else { Some(sandbox::run_filter()?) };
+        let value = serde_json::json!({
             "mode": kind.name(),
             "code": self.code,
             "slots": self.slots,
@@ -209,12 +214,9 @@ impl Plan {
             "result_limit": config.result_limit,
             "run_namespaces": self.spec.layers.run_namespaces,
             "clone": libc::SYS_clone,
+            "run_filter": filter.as_ref().map(|filter| hex::encode(&filter.code)),
+            "run_filter_pid": filter.as_ref().map(|filter| hex::encode(filter.pid)),
         });
-        if !self.spec.layers.run_namespaces {
-            let filter = sandbox::run_filter()?;
-            value["run_filter"] = hex::encode(filter.code).into();
-            value["run_filter_pid"] = hex::encode(filter.pid).into();
-        }
         Ok(value.to_string())
     }
 }
@@ -245,7 +247,7 @@ pub(super) async fn probe(
     for layers in candidates.into_iter().filter(|layers| config.namespaces || !layers.namespaces) {
         match try_layers(config, spawner, layers).await {
             Ok(run_namespaces) => {
-                let layers = Layers { run_namespaces, ..layers };
+                let layers = Layers { run_namespaces: run_namespaces && layers.namespaces, ..layers };
                 return Ok((layers, report(config, layers, notes)));
             }
             Err(error) if layers.namespaces => notes.push(error),

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::filters::{apply as apply_filters, run_filter};
 pub(crate) use self::landlock::{abi as landlock_abi, restrict as restrict_files};
 pub(crate) use self::privileges::{clone_run_works, drop_privileges, enter_user_namespace, limit_resources};
-pub(crate) use self::root::build as build_root;
+pub(crate) use self::root::{build as build_root, slots, system_paths};
 
 /// Where the policy's code, the worker and the temporary folders are inside the mount namespace.
 pub(crate) const CODE: &str = "/policy";

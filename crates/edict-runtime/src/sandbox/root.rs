@@ -64,6 +64,13 @@ pub(crate) fn build(spec: &Spec, owner: u32) -> Result<(), Step> {
     nix::unistd::sethostname("policy").map_err(step("host name"))
 }
 
+/// What of the system a policy may read where it cannot be given a root of its own.
+pub(crate) fn system_paths() -> Vec<PathBuf> {
+    let files = ETC_FILES.iter().map(|name| Path::new("/etc").join(name));
+    let folders = SYSTEM.iter().chain(ETC_FOLDERS).chain(&["/proc", "/etc/passwd"]).map(PathBuf::from);
+    files.chain(folders).collect()
+}
+
 /// The paths of the temporary folders inside.
 pub(crate) fn slots(parent: &Path, count: usize) -> Vec<PathBuf> {
     (0..count).map(|slot| parent.join(slot.to_string())).collect()

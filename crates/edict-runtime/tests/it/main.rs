@@ -1,13 +1,15 @@
-//! The crate's promises, through its public interface.
+//! The runtime with a real Python in a real sandbox.
 
-#![allow(
-    clippy::unwrap_used,
+#![expect(
     clippy::indexing_slicing,
-    reason = "a test that meets what it does not expect shall fail there; helpers of tests included"
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
 )]
 
-mod archives;
-mod bundle;
-mod environment;
-mod fetch;
-mod store;
+mod check;
+mod context;
+mod hostile;
+mod lifecycle;
+mod runs;
+mod support;

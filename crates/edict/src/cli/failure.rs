@@ -70,6 +70,20 @@ impl Failure {
     }
 }
 
+/// What the server's own parts refuse when a verb uses them without a server.
+impl From<crate::error::ApiError> for Failure {
+    fn from(error: crate::error::ApiError) -> Self {
+        Self::from_api(&ApiError {
+            status: error.code().status().as_u16(),
+            code: error.code().as_str().to_owned(),
+            message: error.message().to_owned(),
+            details: error.into_details(),
+            request_id: None,
+            retry_after: None,
+        })
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {

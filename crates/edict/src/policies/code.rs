@@ -112,7 +112,11 @@ fn invalid_bundle(error: bundle::BundleError) -> ApiError {
         .details(json!({"reason": error.code()}))
 }
 
-async fn check_class(registry: &Registry, bundle: &Bundle) -> Result<(), ApiError> {
+/// Looks for the class that a policy must define, by parsing.
+///
+/// # Errors
+/// 422 `invalid_code`.
+pub(crate) async fn check_class(registry: &Registry, bundle: &Bundle) -> Result<(), ApiError> {
     match registry.runtime.check_source(&bundle.source).await {
         Ok(_) => Ok(()),
         Err(SourceFault::Unchecked(fault)) => Err(ApiError::internal(fault)),

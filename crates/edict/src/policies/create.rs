@@ -1,7 +1,7 @@
 //! `POST /policy`
 
 use super::code::{self, Found};
-use super::registry::store_bundle;
+use super::registry::{Registry, store_bundle};
 use super::{POLICIES, record};
 use crate::app::App;
 use crate::auth::Admin;
@@ -10,6 +10,7 @@ use crate::http::{Body, Data, Parameters, Reply};
 use crate::store::StoreError;
 use axum::extract::State;
 use edict_client::records::{Object, Policy};
+use edict_runtime::bundle::Bundle;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -65,22 +66,35 @@ pub(crate) async fn create(
             None
         }
     };
-    let uri = policy.policy_rule_uri.clone();
-    let mut tx = registry.store.begin().await?;
-    if let Some(bundle) = &bundle {
-        tx.execute(store_bundle(bundle)).await?;
-    }
-    match POLICIES.insert(&mut tx, registry.store.dialect(), &uri, &record::to_document(&policy)?).await {
-        Err(StoreError::Exists) => return Err(POLICIES.taken(&uri)),
-        done => done?,
-    }
-    tx.commit().await?;
-    registry.forget(&uri);
+    store(registry, &policy, bundle.as_deref()).await?;
     Ok(Data::new(policy).revision(1).warnings(warnings))
 }
 
+/// Stores a checked record with its code.
+///
+/// # Errors
+/// 409 when there is one with this URI.
+pub(crate) async fn store(
+    registry: &Registry,
+    policy: &Policy,
+    bundle: Option<&Bundle>,
+) -> Result<(), ApiError> {
+    let uri = &policy.policy_rule_uri;
+    let mut tx = registry.store.begin().await?;
+    if let Some(bundle) = bundle {
+        tx.execute(store_bundle(bundle)).await?;
+    }
+    match POLICIES.insert(&mut tx, registry.store.dialect(), uri, &record::to_document(policy)?).await {
+        Err(StoreError::Exists) => return Err(POLICIES.taken(uri)),
+        done => done?,
+    }
+    tx.commit().await?;
+    registry.forget(uri);
+    Ok(())
+}
+
 /// Requirements that name modules of the standard library are not installed, which the author should know.
-pub(crate) fn skipped(bundle: &edict_runtime::bundle::Bundle) -> Option<String> {
+pub(crate) fn skipped(bundle: &Bundle) -> Option<String> {
     let skipped = &bundle.requirements.as_ref()?.skipped;
     (!skipped.is_empty()).then(|| {
         format!(

@@ -88,21 +88,41 @@ async fn build(
         "" => system_url.to_owned(),
         url => url.trim_end_matches('/').to_owned(),
     };
-    let http = reqwest::Client::builder().user_agent(concat!("edict/", env!("CARGO_PKG_VERSION"))).build()?;
-    let (tools, home) = start_tools(settings, &settings.data_dir.join("cache"), &settings.data_dir).await?;
+    let own_urls = vec![public_url.clone(), system_url.to_owned()];
+    let (registry, runner) = assemble(settings, store, &settings.data_dir, own_urls).await?;
+    let common = common(settings, settings.auth_tokens.clone(), metrics);
+    Ok(App::new(Shared {
+        settings: settings.clone(),
+        http: registry.http.clone(),
+        registry,
+        runner,
+        public_url,
+        common,
+    }))
+}
+
+/// A registry and the executor built into it. `own` is a folder for this process alone.
+///
+/// # Errors
+/// When the storage of assets or the runtime cannot start.
+pub(crate) async fn assemble(
+    settings: &Settings,
+    store: Store,
+    own: &Path,
+    own_urls: Vec<String>,
+) -> Result<(Arc<Registry>, Arc<Runner>), ServeError> {
+    let (tools, home) = start_tools(settings, &settings.data_dir.join("cache"), own).await?;
     let registry = Arc::new(Registry::new(Parts {
         store,
         storage: Storage::open(settings)?,
         limits: settings.bundle_limits(),
-        own_urls: vec![public_url.clone(), system_url.to_owned()],
-        http: http.clone(),
+        own_urls,
+        http: reqwest::Client::builder().user_agent(concat!("edict/", env!("CARGO_PKG_VERSION"))).build()?,
         runtime: Arc::clone(&tools.runtime),
         executor_id: LOCAL.to_owned(),
     }));
     let home = home.set(Home::Registry(Arc::clone(&registry)));
-    let runner = Arc::new(Runner::new(tools, home, settings));
-    let common = common(settings, settings.auth_tokens.clone(), metrics);
-    Ok(App::new(Shared { settings: settings.clone(), registry, runner, http, public_url, common }))
+    Ok((registry, Arc::new(Runner::new(tools, home, settings))))
 }
 
 /// State of every listener.

@@ -7,7 +7,7 @@ mod secret;
 mod sources;
 
 pub(crate) use secret::Secret;
-pub(crate) use sources::{Loaded, SettingsArgs};
+pub(crate) use sources::SettingsArgs;
 
 use crate::auth::Tokens;
 use serde::Deserialize;

@@ -50,7 +50,7 @@ fn environment_name(name: &str) -> String {
 }
 
 /// The flags of every setting, for verbs that start a server.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct SettingsArgs(ArgMatches);
 
 impl SettingsArgs {

@@ -4,6 +4,7 @@ mod check;
 mod execute;
 mod folder;
 mod init;
+mod local;
 mod push;
 mod run;
 
@@ -14,12 +15,10 @@ use super::output::Output;
 use clap::{Args, Subcommand};
 use edict_client::records::Policy;
 
+pub(super) use folder::check_folder;
 #[cfg(test)]
-pub(super) use {
-    folder::check_folder,
-    init::InitArgs,
-    push::{register, upload},
-};
+pub(super) use init::InitArgs;
+pub(super) use push::{pack, register, upload};
 
 const COLUMNS: &[Column] = &[
     ("URI", "policy_rule_uri"),
@@ -66,7 +65,7 @@ enum PolicyCommand {
 pub(crate) async fn run(args: PolicyArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
     match args.command {
         PolicyCommand::Init(args) => init::run(&args, out),
-        PolicyCommand::Check(args) => check::run(&args, out),
+        PolicyCommand::Check(args) => check::run(&args, out).await,
         PolicyCommand::Run(args) => run::run(args, out).await,
         PolicyCommand::Push(args) => push::run(&args, &global.client()?, out).await,
         PolicyCommand::List(list) => {

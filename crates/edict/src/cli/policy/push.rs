@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &PushArgs, client: &Client, out: &mut Output<'_>) 
 }
 
 /// The folder's code as an archive.
-fn pack(folder: &PolicyFolder) -> Result<Bytes, Failure> {
+pub(crate) fn pack(folder: &PolicyFolder) -> Result<Bytes, Failure> {
     edict_runtime::bundle::pack(&folder.path).map_err(|error| Failure::failed(error.to_string()))
 }
 
