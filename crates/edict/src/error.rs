@@ -63,7 +63,6 @@ codes! {
     InvalidSchema "invalid_schema" UNPROCESSABLE_ENTITY,
     InvalidCode "invalid_code" UNPROCESSABLE_ENTITY,
     CodeUnreachable "code_unreachable" UNPROCESSABLE_ENTITY,
-    InvalidRequirements "invalid_requirements" UNPROCESSABLE_ENTITY,
     InputInvalid "input_invalid" UNPROCESSABLE_ENTITY,
     SettingsInvalid "settings_invalid" UNPROCESSABLE_ENTITY,
     ParametersInvalid "parameters_invalid" UNPROCESSABLE_ENTITY,

@@ -60,15 +60,15 @@ impl Runner {
         set("edict_executor_runs_queued", stats.waiting);
     }
 
-    /// Runs a policy once, statelessly. `revision` is the policy's current one, if the caller knows it.
+    /// Runs a policy once, statelessly. `edition` is the policy's current one, if the caller knows it.
     pub(crate) async fn execute(
         &self,
         request: ExecutePolicy,
-        revision: Option<u64>,
+        edition: Option<&str>,
     ) -> Result<Finished, ApiError> {
         let started = Instant::now();
         check_depth(request.input_data.get())?;
-        let policy = self.home.compiled(&request.policy_rule_uri, revision).await?;
+        let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         policy.check_input(&request.input_data)?;
         let operation = Operation::Eval {
             settings: policy.settings.with(request.settings.as_ref(), &policy.uri)?,
@@ -85,9 +85,9 @@ impl Runner {
     }
 
     /// Sends a policy a management command, and keeps what it changes for later runs on this executor.
-    pub(crate) async fn manage(&self, request: Manage, revision: Option<u64>) -> Result<Finished, ApiError> {
+    pub(crate) async fn manage(&self, request: Manage, edition: Option<&str>) -> Result<Finished, ApiError> {
         let started = Instant::now();
-        let policy = self.home.compiled(&request.policy_rule_uri, revision).await?;
+        let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         let data = Value::Object(request.data);
         policy.check_command(&request.action, &data)?;
         let operation = Operation::Management {
@@ -107,10 +107,11 @@ impl Runner {
     async fn keep(&self, policy: &Compiled, outcome: Outcome) -> Result<Finished, ApiError> {
         let mut change = PolicyState::default();
         if let Some(settings) = &outcome.settings {
-            change.settings = policy.settings.changes(settings, &policy.uri)?;
+            (change.settings, change.removed_settings) = policy.settings.changes(settings, &policy.uri)?;
         }
         if let Some(parameters) = &outcome.parameters {
-            change.parameters = policy.parameters.changes(parameters, &policy.uri)?;
+            (change.parameters, change.removed_parameters) =
+                policy.parameters.changes(parameters, &policy.uri)?;
         }
         if change != PolicyState::default() {
             self.home.save_state(&policy.uri, change).await?;

@@ -124,6 +124,8 @@ async fn settle_states(tx: &mut Tx, old: &Policy, new: &Policy) -> Result<(), Ap
         let mut state: PolicyState = serde_json::from_str(&doc).map_err(ApiError::internal)?;
         state.settings.retain(|key, _| !settings.contains(&key.as_str()));
         state.parameters.retain(|key, _| !parameters.contains(&key.as_str()));
+        state.removed_settings.retain(|key| !settings.contains(&key.as_str()));
+        state.removed_parameters.retain(|key| !parameters.contains(&key.as_str()));
         let doc = serde_json::to_string(&state).map_err(ApiError::internal)?;
         let sql = "UPDATE policy_states SET doc = $1 WHERE executor_id = $2 AND policy_rule_uri = $3";
         tx.execute(Statement::new(sql).bind(doc).bind(executor).bind(uri)).await?;

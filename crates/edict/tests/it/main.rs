@@ -1,12 +1,12 @@
 //! Edict from the outside: real servers, real databases, real Python.
 
 #![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "a test that panics has failed"
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that meets what it does not expect shall fail there, and say what it skips"
 )]
 
 mod support;
@@ -14,11 +14,20 @@ mod support;
 mod assets;
 mod auth;
 mod bad_input;
+mod cli;
 mod code;
 mod context;
+mod context_api;
+mod documents;
 mod durability;
+mod execute;
+mod executors;
+mod hostile;
 mod listeners;
+mod management;
 mod queries;
+mod requirements;
+mod sdk;
 mod settings;
 mod smoke;
 mod spec;

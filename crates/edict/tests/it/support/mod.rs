@@ -6,9 +6,11 @@
 pub(crate) mod archive;
 mod database;
 mod outside;
+mod runs;
 
 pub(crate) use database::Database;
 pub(crate) use outside::{Moto, Postgres, WebServer};
+pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
 use serde_json::Value;
@@ -122,8 +124,10 @@ fn launch(
     command.envs(environment.iter().cloned());
     command.arg(verb).arg("--ready-file").arg(dir.join("ready.json"));
     command.arg("--data-dir").arg(dir.join("data"));
-    for port in ["system-port", "engine-port", "actions-port", "executor-port"] {
-        command.args([&format!("--{port}"), "0"]);
+    for port in ["system_port", "engine_port", "actions_port", "executor_port"] {
+        if settings.iter().all(|(name, _)| name != port) {
+            command.args([&format!("--{}", port.replace('_', "-")), "0"]);
+        }
     }
     if let Some(url) = database.url() {
         command.args(["--database-url", &url]);
@@ -330,6 +334,11 @@ pub(crate) fn http() -> reqwest::Client {
         client.timeout(Duration::from_secs(60)).build().unwrap()
     });
     CLIENT.clone()
+}
+
+/// A port that nobody listens on: for servers that must come back where they were.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Polls until there is something, or the patience is over.
