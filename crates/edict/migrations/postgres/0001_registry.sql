@@ -69,7 +69,9 @@ CREATE TABLE heartbeats (
     seen_at bigint NOT NULL
 );
 
--- Every server keeps compiled policies in memory; this tells the others which one changed.
+-- Every server keeps compiled policies in memory; this tells the others which one changed. A new policy is in no memory
+-- yet, and announcing it would make registrations wait for one another: PostgreSQL lets one transaction at a time commit
+-- an announcement.
 CREATE FUNCTION edict_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
@@ -80,7 +82,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER policies_announce AFTER INSERT OR UPDATE OR DELETE ON policies
+CREATE TRIGGER policies_announce AFTER UPDATE OR DELETE ON policies
     FOR EACH ROW EXECUTE FUNCTION edict_announce('key');
 CREATE TRIGGER policy_states_announce AFTER INSERT OR UPDATE OR DELETE ON policy_states
     FOR EACH ROW EXECUTE FUNCTION edict_announce('policy_rule_uri');

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, ErrorBody};
 use crate::execution::Finished;
-use crate::http::{Body, Parameters, Path, RequestId, decode};
+use crate::http::{Parameters, Path, RawBody, RequestId, decode};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -59,15 +59,15 @@ pub(crate) async fn execute_policy(
     Path(id): Path<String>,
     Parameters(options): Parameters<Options>,
     request_id: RequestId,
-    Body(body): Body<Box<RawValue>>,
+    RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
-    let request: ExecutePolicy = decode(body.get().as_bytes())?;
+    let request: ExecutePolicy = decode(&body)?;
     if id == LOCAL {
         let finished = app.runner.execute(request, None).await?;
         return Ok(Json(Answer::new(finished, options)).into_response());
     }
     let call = remote::Call { path: "execute_policy", uri: &request.policy_rule_uri, options, request_id };
-    remote::forward(&app, &id, call, body.get()).await
+    remote::forward(&app, &id, call, body).await
 }
 
 /// Sends a policy a management command on an executor; what it changes is kept for later runs there.
@@ -85,14 +85,14 @@ pub(crate) async fn execute_mgmt_command(
     Path(id): Path<String>,
     Parameters(options): Parameters<Options>,
     request_id: RequestId,
-    Body(body): Body<Box<RawValue>>,
+    RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
-    let request: Manage = decode(body.get().as_bytes())?;
+    let request: Manage = decode(&body)?;
     if id == LOCAL {
         let finished = app.runner.manage(request, None).await?;
         return Ok(Json(Answer::new(finished, options)).into_response());
     }
     let call =
         remote::Call { path: "execute_mgmt_command", uri: &request.policy_rule_uri, options, request_id };
-    remote::forward(&app, &id, call, body.get()).await
+    remote::forward(&app, &id, call, body).await
 }

@@ -8,6 +8,7 @@ use crate::http::RequestId;
 use crate::store::Statement;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use edict_client::records::{Executor, ExecutorStatus};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) struct Call<'a> {
 /// # Errors
 /// 404 when there is no such executor or policy, 502 `executor_unreachable` when it does not answer; then its status
 /// becomes `unreachable`.
-pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> Result<Response, ApiError> {
+pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) -> Result<Response, ApiError> {
     let store = &app.registry.store;
     let document = EXECUTORS.get(store, id).await?;
     let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
@@ -47,7 +48,7 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: &str) -> 
         .header(EDITION, policy.edition.as_str())
         .header(RequestId::HEADER, call.request_id.value())
         .timeout(limit)
-        .body(body.to_owned());
+        .body(body);
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }

@@ -24,6 +24,21 @@ where
     }
 }
 
+/// A body as it came, for routes that pass it on; [`decode`] reads it.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Sync> FromRequest<S> for RawBody
+where
+    BodyLimit: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let BodyLimit(limit) = BodyLimit::from_ref(state);
+        read(request, limit).await.map(Self)
+    }
+}
+
 async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(request.into_body(), limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),

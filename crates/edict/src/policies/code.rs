@@ -143,7 +143,7 @@ pub(crate) async fn pin(registry: &Registry, uri: &str) -> Result<String, ApiErr
         let document = record::to_document(&pinned)?;
         let dialect = registry.store.dialect();
         let mut tx = registry.store.begin().await?;
-        tx.execute(store_bundle(&bundle)).await?;
+        store_bundle(&mut tx, &bundle).await?;
         // When another request has changed the policy meanwhile, its code may be another, too: look again.
         if POLICIES.replace(&mut tx, dialect, (uri, revision), (uri, &document)).await? {
             tx.commit().await?;

@@ -82,7 +82,7 @@ pub(crate) async fn store(
     let uri = &policy.policy_rule_uri;
     let mut tx = registry.store.begin().await?;
     if let Some(bundle) = bundle {
-        tx.execute(store_bundle(bundle)).await?;
+        store_bundle(&mut tx, bundle).await?;
     }
     match POLICIES.insert(&mut tx, registry.store.dialect(), uri, &record::to_document(policy)?).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(uri)),

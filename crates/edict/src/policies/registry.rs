@@ -4,7 +4,7 @@ use super::POLICIES;
 use crate::assets::storage::Storage;
 use crate::error::ApiError;
 use crate::execution::Compiled;
-use crate::store::{Statement, Store};
+use crate::store::{Statement, Store, StoreError, Tx};
 use bytes::Bytes;
 use dashmap::DashMap;
 use edict_client::records::{Policy, PolicyState};
@@ -16,6 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Compiled policies kept in memory per policy kept warm; beyond it they are dropped and compiled again when needed. Each
 /// keeps its code's folder open: without a bound the server would run out of descriptors.
 const KEPT_PER_WARM: usize = 4;
+
+/// Microseconds that stored code is kept after its mark of use even if no policy refers to it: longer than it takes to
+/// store the policy that will.
+const UNUSED: i64 = 3_600_000_000;
+/// Microseconds for which a mark of use is young enough.
+const MARKED: i64 = UNUSED / 6;
 
 /// The registry of one server.
 pub(crate) struct Registry {
@@ -159,24 +165,30 @@ impl Registry {
         Ok(self.store.fetch_one::<(i64,)>(Statement::new(sql).bind(digest)).await?.is_some())
     }
 
-    /// Removes stored code that no policy refers to and that was not registered within the last hour. The hour keeps
-    /// code whose policy is about to be stored.
+    /// Removes stored code that no policy refers to and that was not marked as used for a while.
     pub(crate) async fn sweep_bundles(&self) -> Result<u64, ApiError> {
-        const HOUR: i64 = 3_600_000_000;
         let sql = "DELETE FROM bundles WHERE used_at < $1 \
                    AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest)";
-        Ok(self.store.execute(Statement::new(sql).bind(crate::now_micros() - HOUR)).await?)
+        Ok(self.store.execute(Statement::new(sql).bind(crate::now_micros() - UNUSED)).await?)
     }
 }
 
-/// Stores code unless it is there; its mark of use keeps the sweep away from it either way.
-pub(crate) fn store_bundle(bundle: &Bundle) -> Statement {
-    Statement::new(
-        "INSERT INTO bundles (digest, format, content, used_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at",
-    )
-    .bind(bundle.digest.as_str())
-    .bind(bundle.format.as_str())
-    .bind(bundle.bytes.clone())
-    .bind(crate::now_micros())
+/// Stores code unless it is there; its mark of use keeps the sweep away from it either way. A mark that is younger than
+/// [`MARKED`] stays as it is: writing it anew would copy the code, and let those who register policies with the same
+/// code wait for one another.
+pub(crate) async fn store_bundle(tx: &mut Tx, bundle: &Bundle) -> Result<(), StoreError> {
+    let now = crate::now_micros();
+    let sql = "SELECT used_at FROM bundles WHERE digest = $1";
+    let marked = tx.fetch::<(i64,)>(Statement::new(sql).bind(bundle.digest.as_str())).await?;
+    if marked.first().is_some_and(|(used_at,)| now - used_at < MARKED) {
+        return Ok(());
+    }
+    let sql = "INSERT INTO bundles (digest, format, content, used_at) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at";
+    let statement = Statement::new(sql)
+        .bind(bundle.digest.as_str())
+        .bind(bundle.format.as_str())
+        .bind(bundle.bytes.clone())
+        .bind(now);
+    tx.execute(statement).await.map(|_| ())
 }

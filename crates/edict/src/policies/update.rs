@@ -73,7 +73,7 @@ async fn pin(
     match found {
         Found::Bundle(bundle) => {
             new.code_digest = Some(bundle.digest.clone());
-            tx.execute(store_bundle(bundle)).await?;
+            store_bundle(tx, bundle).await?;
             Ok(skipped(bundle))
         }
         Found::Unreachable { url, problem } => {

@@ -97,9 +97,12 @@ impl Store {
             .await
             .map_err(StoreError::from)?;
         migrator(SQLITE).run(&writer).await?;
+        // Each of them has a cache of its own, and after a while all have the same pages in it, which the operating
+        // system keeps, too: a small one costs microseconds, a large one ten times its size.
+        let options = options.read_only(true).create_if_missing(false).pragma("cache_size", "-1024");
         let readers = SqlitePoolOptions::new()
             .max_connections(connections.saturating_sub(1).max(1))
-            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+            .connect_lazy_with(options);
         restrict(path);
         Ok(Self::Sqlite { writer, readers })
     }
