@@ -34,7 +34,6 @@ pub(crate) struct Builder {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     verb: &'static str,
-    expect_internal_errors: bool,
 }
 
 /// A running server.
@@ -46,7 +45,6 @@ pub(crate) struct TestApp {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     verb: &'static str,
-    expect_internal_errors: bool,
 }
 
 /// What came back.
@@ -93,20 +91,13 @@ impl Builder {
         self
     }
 
-    /// For tests that break the server on purpose: its own error reports do not fail the test.
-    pub(crate) fn expect_internal_errors(mut self) -> Self {
-        self.expect_internal_errors = true;
-        self
-    }
-
     /// Starts the server and waits until it serves.
     pub(crate) fn start(self) -> TestApp {
         let dir = TempDir::new().unwrap();
-        let Self { database, settings, environment, verb, expect_internal_errors } = self;
+        let Self { database, settings, environment, verb } = self;
         let child = launch(verb, dir.path(), &database, &settings, &environment);
         let urls = Value::Null;
-        let mut app =
-            TestApp { child, urls, dir, database, settings, environment, verb, expect_internal_errors };
+        let mut app = TestApp { child, urls, dir, database, settings, environment, verb };
         app.wait_until_ready();
         app
     }
@@ -152,7 +143,7 @@ impl TestApp {
     /// A server to be configured.
     pub(crate) fn builder() -> Builder {
         let (settings, environment, verb) = (Vec::new(), Vec::new(), "serve");
-        Builder { database: Database::sqlite(), settings, environment, verb, expect_internal_errors: false }
+        Builder { database: Database::sqlite(), settings, environment, verb }
     }
 
     /// An executor process to be configured, which registers with `system` under `id`.
@@ -321,7 +312,7 @@ impl Drop for TestApp {
         assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.log());
         let log = self.log();
         let mistakes = ["internal error", "panicked at"].iter().any(|sign| log.contains(sign));
-        assert!(self.expect_internal_errors || !mistakes, "the server reported a mistake of its own:\n{log}");
+        assert!(!mistakes, "the server reported a mistake of its own:\n{log}");
     }
 }
 
