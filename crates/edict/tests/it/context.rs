@@ -75,7 +75,7 @@ async fn counters_lose_nothing_when_many_count_at_once() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
         let _executor = TestApp::executor("e1", &app).start();
-        let uri = app.register("counter", "return [context.incr('n') for _ in range(4)]").await;
+        let uri = app.register_eval("counter", "return [context.incr('n') for _ in range(4)]").await;
         let runs = (0..50).map(|run| app.run_on(if run % 2 == 0 { "local" } else { "e1" }, &uri, json!(0)));
         let mut seen = Vec::new();
         for (status, reply) in futures::future::join_all(runs).await {
@@ -92,7 +92,7 @@ async fn every_executor_sees_the_same_context() {
     let app = TestApp::start();
     let executor = TestApp::executor("e1", &app).start();
     let body = "old = context.get('last')\ncontext['last'] = input_data\nreturn old";
-    let uri = app.register("shared", body).await;
+    let uri = app.register_eval("shared", body).await;
     for (executor, input, expected) in [
         ("local", json!(1), Value::Null),
         ("e1", json!([2]), json!(1)),
@@ -149,7 +149,7 @@ return ["", "", len(context)]"#;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_goes_with_its_policy() {
     let app = TestApp::start();
-    let uri = app.register("kept", "return context.incr('n')").await;
+    let uri = app.register_eval("kept", "return context.incr('n')").await;
     assert_eq!(app.result(&uri, json!(0)).await, 1);
     // A changed policy keeps it, also under its new name; a removed one doesn't.
     let (_, moved) = app.json("PUT", &format!("/policy/{uri}"), &json!({"$set": {"version": "2.0"}})).await;
@@ -170,9 +170,9 @@ async fn a_policy_that_does_not_touch_it_runs_while_the_policy_system_is_away() 
     const TOKEN: &str = "direct-call-token";
     let mut app = TestApp::builder().setting("system_port", free_port()).start();
     let executor = TestApp::executor("e1", &app).setting("auth_tokens", format!("operator:{TOKEN}")).start();
-    let quiet = app.register("quiet", "return input_data + 1").await;
+    let quiet = app.register_eval("quiet", "return input_data + 1").await;
     let chatty = app
-        .register(
+        .register_eval(
             "chatty",
             "try:\n    return context.incr('n')\nexcept RuntimeError as error:\n    return str(error)",
         )

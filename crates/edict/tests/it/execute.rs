@@ -121,7 +121,7 @@ if input_data:
     raise ValueError("with logs")
 print("no line end", end="")
 return 1"#;
-    let uri = app.register("talker", body).await;
+    let uri = app.register_eval("talker", body).await;
     let request = json!({"policy_rule_uri": uri, "input_data": false});
     let (_, reply) = app.json("POST", "/executor/local/execute_policy?logs=true", &request).await;
     let mut lines: Vec<(&str, &str, &str)> = Vec::new();
@@ -253,7 +253,7 @@ fn no_server_path(app: &TestApp, reply: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn values_arrive_as_they_were_sent() {
     let app = TestApp::start();
-    let uri = app.register("echo", "return input_data").await;
+    let uri = app.register_eval("echo", "return input_data").await;
     let url = format!("{}/executor/local/execute_policy", app.url());
     let integer = "9".repeat(200);
     let inner = format!("{}1{}", "[".repeat(100), "]".repeat(100));
@@ -289,7 +289,7 @@ async fn values_arrive_as_they_were_sent() {
             assert_eq!(data, input);
         }
     }
-    let uri = app.register("python", "return eval(input_data)").await;
+    let uri = app.register_eval("python", "return eval(input_data)").await;
     for (python, expected) in [
         ("(1, (2,))", json!([1, [2]])),
         ("{1: 'a', None: 2, True: 3}", json!({"1": 3, "null": 2})),
@@ -360,7 +360,7 @@ async fn a_run_sees_nothing_of_the_ones_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_404() {
     let app = TestApp::start();
-    let uri = app.register("there", "return 1").await;
+    let uri = app.register_eval("there", "return 1").await;
     assert_eq!(refusal(&app.run("nowhere:1-x", json!(1)).await), (404, "policy_not_found"));
     assert_eq!(refusal(&app.run_on("nowhere", &uri, json!(1)).await), (404, "executor_not_found"));
     assert_eq!(refusal(&app.manage("nowhere", &uri, "a", json!({})).await), (404, "executor_not_found"));
@@ -390,7 +390,7 @@ async fn a_run_that_takes_too_long_is_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_beyond_the_queue_are_told_to_come_back() {
     let app = TestApp::builder().setting("max_runs", 1).setting("run_queue", 1).start();
-    let uri = app.register("slow", "import time\ntime.sleep(2)\nreturn 1").await;
+    let uri = app.register_eval("slow", "import time\ntime.sleep(2)\nreturn 1").await;
     let request = json!({"policy_rule_uri": uri, "input_data": 0});
     let calls = (0..6).map(|_| app.respond("/executor/local/execute_policy", &request));
     let replies = futures::future::join_all(calls).await;
@@ -408,9 +408,10 @@ async fn callers_beyond_the_queue_are_told_to_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_caller_goes_away_is_ended() {
     let app = TestApp::builder().setting("max_runs", 1).start();
-    let slow =
-        app.register("slow", "import time\ncontext['on'] = True\ntime.sleep(30)\ncontext['late'] = 1").await;
-    let quick = app.register("quick", "return 1").await;
+    let slow = app
+        .register_eval("slow", "import time\ncontext['on'] = True\ntime.sleep(30)\ncontext['late'] = 1")
+        .await;
+    let quick = app.register_eval("quick", "return 1").await;
     let request = json!({"policy_rule_uri": slow, "input_data": 0});
     let abandoned = http()
         .post(format!("{}/executor/local/execute_policy", app.url()))
@@ -433,7 +434,7 @@ async fn many_policies_run_side_by_side() {
     let mut uris = Vec::new();
     for number in 0..12 {
         uris.push(
-            app.register(&format!("p{number}"), &format!("return [{number}, input_data, self.rule_id]"))
+            app.register_eval(&format!("p{number}"), &format!("return [{number}, input_data, self.rule_id]"))
                 .await,
         );
     }

@@ -102,7 +102,7 @@ async fn runs_commands_logs_and_failures_come_through_the_policy_system() {
 async fn an_executor_serves_only_its_policy_system() {
     let app = TestApp::start();
     let executor = TestApp::executor("e1", &app).start();
-    let uri = app.register("p", "return 1").await;
+    let uri = app.register_eval("p", "return 1").await;
     let body = json!({"policy_rule_uri": uri, "input_data": 0}).to_string();
     for path in ["execute_policy", "execute_mgmt_command"] {
         let url = format!("{}/{path}", executor.url());
@@ -131,7 +131,8 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     let mut called = TestApp::executor("called", &app).start();
     let mut silent = TestApp::executor("silent", &app).start();
     let mut polite = TestApp::executor("polite", &app).start();
-    let uri = app.register("p", "import time\ncontext['on'] = 1\ntime.sleep(input_data)\nreturn 1").await;
+    let uri =
+        app.register_eval("p", "import time\ncontext['on'] = 1\ntime.sleep(input_data)\nreturn 1").await;
     for id in ["called", "silent", "polite"] {
         assert_eq!(app.run_on(id, &uri, json!(0)).await.0, 200);
     }
@@ -205,7 +206,7 @@ async fn a_second_executor_with_the_same_id_gives_up() {
 async fn an_executor_runs_the_current_policy_and_outlives_its_policy_system() {
     let mut app = TestApp::builder().setting("system_port", free_port()).start();
     let executor = TestApp::executor("e1", &app).start();
-    let uri = app.register("p", "return ['a', parameters]").await;
+    let uri = app.register_eval("p", "return ['a', parameters]").await;
     assert_eq!(app.run_on("e1", &uri, json!(0)).await.1["data"], json!(["a", {}]));
     for (number, change) in [
         json!({"$set": {"policy_parameters.n": 1}}),
@@ -226,7 +227,7 @@ async fn an_executor_runs_the_current_policy_and_outlives_its_policy_system() {
     assert_eq!(app.run_on("e1", again, json!(0)).await.1["data"], "first");
     app.send("DELETE", &format!("/policy/{again}"), "").await;
     assert_eq!(refusal(&app.run_on("e1", again, json!(0)).await), (404, "policy_not_found"));
-    app.register("again", "return 'second'").await;
+    app.register_eval("again", "return 'second'").await;
     assert_eq!(app.run_on("e1", again, json!(0)).await.1["data"], "second");
 
     app.kill();
@@ -291,8 +292,8 @@ async fn tokens_protect_the_way_through_an_executor() {
 async fn a_caller_that_goes_away_ends_its_run_on_an_executor_too() {
     let app = TestApp::start();
     let _executor = TestApp::executor("e1", &app).setting("max_runs", 1).start();
-    let slow = app.register("slow", "import time\ncontext['on'] = 1\ntime.sleep(25)").await;
-    let quick = app.register("quick", "return 1").await;
+    let slow = app.register_eval("slow", "import time\ncontext['on'] = 1\ntime.sleep(25)").await;
+    let quick = app.register_eval("quick", "return 1").await;
     let request = json!({"policy_rule_uri": slow, "input_data": 0}).to_string();
     let post = http().post(format!("{}/executor/e1/execute_policy", app.url()));
     let abandoned = post.timeout(Duration::from_millis(2000)).body(request).send().await;

@@ -142,7 +142,7 @@ const HOSTILE: &[(&str, &str, u16, &str)] = &[
     ),
     (
         "exits-late",
-        "import atexit, threading, time\natexit.register(time.sleep, 600)\nthreading.Thread(target=time.sleep, args=(600,)).start()\nreturn 1",
+        "import atexit, threading, time\natexit.register_eval(time.sleep, 600)\nthreading.Thread(target=time.sleep, args=(600,)).start()\nreturn 1",
         200,
         "",
     ),
@@ -164,7 +164,7 @@ const HOSTILE: &[(&str, &str, u16, &str)] = &[
 async fn hostile_policies_hurt_only_their_own_runs() {
     let app = TestApp::builder().setting("idle_seconds", 1).setting("max_runs", 8).start();
     let (uids, at_rest) = (policy_files(), rest(&app).await);
-    let good = app.register("good", "return {'sum': input_data + 1}").await;
+    let good = app.register_eval("good", "return {'sum': input_data + 1}").await;
     let over = AtomicBool::new(false);
     let good_runs = async {
         let mut number = 0;
@@ -223,7 +223,7 @@ async fn attack(app: &TestApp, (name, body, status, code): &(&str, &str, u16, &s
 
 /// What a server has when it is at rest and its warm policies are gone.
 async fn rest(app: &TestApp) -> (usize, Vec<String>, Vec<String>) {
-    let warm = app.register("warm-up", "return context.get('x')").await;
+    let warm = app.register_eval("warm-up", "return context.get('x')").await;
     app.result(&warm, json!(0)).await;
     let look = || {
         let runtime = app.data_dir().join("runtime");
@@ -414,7 +414,7 @@ async fn code_that_hangs_or_dies_on_import_holds_up_nobody() {
     let app = TestApp::start();
     let valid = policy_source("return 1");
     let limits = json!({"timeout_ms": 1000, "memory_mb": 96});
-    let good = app.register("good", "return 'good'").await;
+    let good = app.register_eval("good", "return 'good'").await;
     for (name, code, expected) in [
         ("hangs", "while True: pass", (504, "policy_timeout")),
         ("segfaults", "import ctypes; ctypes.string_at(0)", (502, "policy_load_failed")),
@@ -445,7 +445,7 @@ async fn many_policies_leave_no_descriptor_each() {
     let before = rest(&app).await;
     let executors_before = executor.descriptors().len();
     for number in 0..24 {
-        let uri = app.register(&format!("p{number}"), &format!("return {number}")).await;
+        let uri = app.register_eval(&format!("p{number}"), &format!("return {number}")).await;
         assert_eq!(app.result(&uri, json!(0)).await, number);
         assert_eq!(app.run_on("e1", &uri, json!(0)).await.1["data"], number);
     }

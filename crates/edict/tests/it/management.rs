@@ -196,7 +196,7 @@ async fn commands_sent_at_once_are_all_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_without_management_says_so() {
     let app = TestApp::start();
-    let uri = app.register("plain", "return 1").await;
+    let uri = app.register_eval("plain", "return 1").await;
     let reply = app.manage("local", &uri, "anything", json!({})).await;
     assert_eq!(refusal(&reply), (422, "command_invalid"), "{}", reply.1);
     assert!(reply.1["message"].as_str().unwrap().contains("management"), "{}", reply.1);

@@ -45,7 +45,7 @@ async fn requirements_are_installed_once_and_shared() {
     );
     assert_eq!(environments(&app), before, "a second environment was made");
     // Nobody else gets it.
-    let bare = app.register("bare", "import six").await;
+    let bare = app.register_eval("bare", "import six").await;
     let reply = app.run(&bare, json!(0)).await;
     assert_eq!(reply.1["error"]["details"]["type"], "ModuleNotFoundError", "{}", reply.1);
 
@@ -144,7 +144,7 @@ async fn a_failed_installation_is_retried_and_holds_up_nobody_else() {
     let source = policy_source("import edict_sample\nreturn edict_sample.ANSWER");
     let files = [("code/function.py", source.as_str()), ("code/requirements.txt", "edict-sample==1.0\n")];
     let uri = app.register_archive("sample", &files).await;
-    let good = app.register("good", "return 'good'").await;
+    let good = app.register_eval("good", "return 'good'").await;
 
     let reply = app.run(&uri, json!(0)).await;
     assert_eq!(refusal(&reply), (502, "environment_failed"), "{}", reply.1);

@@ -189,12 +189,6 @@ impl TestApp {
         reply
     }
 
-    /// Runs a policy on the built-in executor.
-    pub(crate) async fn run(&self, uri: &str, input: Value) -> (u16, Value) {
-        let body = serde_json::json!({"policy_rule_uri": uri, "input_data": input});
-        self.json("POST", "/executor/local/execute_policy", &body).await
-    }
-
     /// Sends any request to the policy system; returns status and JSON body (null if it is no JSON).
     pub(crate) async fn send(
         &self,

@@ -13,7 +13,7 @@ pub(crate) const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../poli
 
 impl TestApp {
     /// Registers a policy whose `eval` has this body; returns its URI.
-    pub(crate) async fn register(&self, name: &str, body: &str) -> String {
+    pub(crate) async fn register_eval(&self, name: &str, body: &str) -> String {
         self.register_record(policy(name, &policy_source(body))).await
     }
 
