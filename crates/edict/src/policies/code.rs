@@ -100,7 +100,7 @@ async fn asset(registry: &Registry, uri: &str) -> Result<Bytes, ApiError> {
 }
 
 async fn unpack(registry: &Registry, bytes: Bytes) -> Result<Bundle, ApiError> {
-    let limits = registry.limits.clone();
+    let limits = registry.limits;
     tokio::task::spawn_blocking(move || Bundle::from_archive(bytes, &limits))
         .await
         .map_err(ApiError::internal)?

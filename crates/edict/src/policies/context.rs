@@ -15,7 +15,7 @@ const LARGEST_VALUE: usize = 1 << 20;
 /// Bytes that a key may have.
 const LONGEST_KEY: usize = 512;
 /// Entries that one policy may keep.
-const MOST_ENTRIES: i64 = 100_000;
+const MOST_ENTRIES: u32 = 100_000;
 
 /// Carries out one operation on a policy's context. What comes back depends on the operation, see `ContextOp`.
 #[utoipa::path(
@@ -195,12 +195,11 @@ async fn within_limit(tx: &mut Tx, scope: &str) -> Result<(), ApiError> {
     let sql = "SELECT count(*) FROM context WHERE scope = $1";
     let count =
         tx.fetch::<(i64,)>(Statement::new(sql).bind(scope)).await?.first().map_or(0, |(count,)| *count);
-    if count > MOST_ENTRIES {
-        return Err(invalid(format!(
-            "a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl"
-        )));
-    }
-    Ok(())
+    if count > i64::from(MOST_ENTRIES) { Err(too_many()) } else { Ok(()) }
+}
+
+fn too_many() -> ApiError {
+    invalid(format!("a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl"))
 }
 
 fn found(value: Option<Value>) -> Value {
@@ -221,6 +220,9 @@ fn check(operation: &ContextOp) -> Result<(), ApiError> {
             vec![(key, Some(value))]
         }
         ContextOp::SetDefault { key, value } => vec![(key, Some(value))],
+        ContextOp::Update { entries } if entries.len() > MOST_ENTRIES as usize => {
+            return Err(too_many());
+        }
         ContextOp::Update { entries } => {
             entries.iter().map(|(key, value)| (key.as_str(), Some(value))).collect()
         }

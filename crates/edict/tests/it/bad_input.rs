@@ -39,7 +39,6 @@ async fn malformed_json_and_wrong_types() {
         ("management_commands_schema", json!({})),
         ("code", json!({})),
         ("execution_limits", json!({"timeout_ms": "1"})),
-        ("execution_limits", json!({"timeout": 1})),
         ("execution_limits", json!({"memory_mb": 1})),
         ("execution_limits", json!({"isolation": "none"})),
         ("code", json!("  ")),
@@ -87,7 +86,11 @@ async fn unknown_fields_are_named_with_the_nearest() {
     assert_refused(&refused, 400, "unknown_field", "`asset_name`", "asset");
     let run = json!({"policy_rule_uri": "a:1-1", "input": {}});
     let refused = app.json("POST", "/executor/local/execute_policy", &run).await;
-    assert_refused(&refused, 400, "invalid_field", "`input`", "execute_policy");
+    assert_refused(&refused, 400, "unknown_field", "`input`", "execute_policy");
+    let mut limited = policy("limited", &policy_source("return 1"));
+    limited["execution_limits"] = json!({"timeout": 1});
+    let refused = app.json("POST", "/policy", &limited).await;
+    assert_refused(&refused, 400, "unknown_field", "`timeout_ms`", "a field within a field");
     // Fields of the older system's records are kept.
     record = policy("old", &policy_source("return 1"));
     record["code_type"] = json!("zip");

@@ -182,3 +182,31 @@ async fn servers_side_by_side_run_what_is_current() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// What nobody can reach any more is removed, and nothing else. The chores also run at the start, so that nobody has to
+/// wait for their next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_swept_away() {
+    for database in Database::each() {
+        let mut app = TestApp::builder().database(database).start();
+        for (name, answer) in [("kept", 1), ("gone", 2)] {
+            app.register(&policy(name, &policy_source(&format!("return {answer}")))).await;
+        }
+        let operate = async |body: Value| app.json("POST", "/policy/kept:1.0-test/context", &body).await;
+        operate(json!({"op": "set", "key": "short", "value": 1, "ttl_seconds": 0.01})).await;
+        operate(json!({"op": "set", "key": "long", "value": 1, "ttl_seconds": 600})).await;
+        app.send("DELETE", "/policy/gone:1.0-test", "").await;
+        assert_eq!(app.sql("SELECT count(*) FROM bundles").await, 2, "code is kept for an hour");
+        tokio::task::block_in_place(|| app.stop());
+        app.sql("UPDATE bundles SET used_at = 1 RETURNING used_at").await;
+        tokio::task::block_in_place(|| app.restart());
+        let end = Instant::now() + PATIENCE;
+        for sql in ["SELECT count(*) FROM bundles", "SELECT count(*) FROM context"] {
+            while app.sql(sql).await != 1 {
+                assert!(Instant::now() < end, "{sql}: not 1");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        assert_eq!(app.run("kept:1.0-test", json!({})).await.1["data"], 1, "its code is still there");
+    }
+}

@@ -14,6 +14,7 @@ pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
 use serde_json::Value;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -221,6 +222,22 @@ impl TestApp {
     /// The server's data folder.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// The number that a statement returns, straight from the database.
+    pub(crate) async fn sql(&self, sql: &'static str) -> i64 {
+        let (number,) = match self.database.url() {
+            Some(url) => {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                sqlx::query_as::<_, (i64,)>(sql).fetch_one(&mut connection).await.unwrap()
+            }
+            None => {
+                let file = format!("sqlite://{}/edict.db", self.data_dir().display());
+                let mut connection = SqliteConnection::connect(&file).await.unwrap();
+                sqlx::query_as::<_, (i64,)>(sql).fetch_one(&mut connection).await.unwrap()
+            }
+        };
+        number
     }
 
     /// What the server has logged.
