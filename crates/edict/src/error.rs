@@ -12,6 +12,7 @@ macro_rules! codes {
     ($($name:ident $text:literal $status:ident,)*) => {
         /// A stable error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(clippy::enum_variant_names, reason = "they are named like the codes, and one is `invalid_code`")]
         pub(crate) enum Code { $($name,)* }
 
         impl Code {

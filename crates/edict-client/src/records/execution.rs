@@ -58,7 +58,7 @@ pub struct Execution {
 pub struct LogRecord {
     /// RFC 3339 in UTC.
     pub time: String,
-    /// `debug`, `info`, `warning`, `error` or `critical`; stdout counts as `info`, stderr as `warning`.
+    /// `debug`, `info`, `warning` or `error`; stdout counts as `info`, stderr as `warning`.
     pub level: String,
     /// `stdout`, `stderr`, or the name of the Python logger.
     pub source: String,

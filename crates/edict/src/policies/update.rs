@@ -92,8 +92,10 @@ async fn replace(registry: &Registry, mut tx: Tx, old: &Policy, new: &Policy) ->
     let dialect = registry.store.dialect();
     match POLICIES.replace(&mut tx, dialect, (from, old.revision), (to, &document)).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(to)),
-        done => done?,
-    };
+        Ok(false) => return Err(POLICIES.contended(from)),
+        Ok(true) => {}
+        Err(error) => return Err(error.into()),
+    }
     if from != to {
         for sql in [
             "UPDATE context SET scope = $1 WHERE scope = $2",

@@ -180,13 +180,24 @@ impl Collection {
         let doc = serde_json::to_value(&new).map_err(ApiError::internal)?;
         match self.replace(&mut tx, store.dialect(), (key, document.revision), (&new_key, &doc)).await {
             Err(StoreError::Exists) => return Err(self.taken(&new_key)),
-            done => done?,
-        };
+            Ok(false) => return Err(self.contended(key)),
+            Ok(true) => {}
+            Err(error) => return Err(error.into()),
+        }
         for statement in also {
             tx.execute(statement).await?;
         }
         tx.commit().await?;
         Ok(Updated { new, moved_to: (new_key != key).then_some(new_key) })
+    }
+
+    /// The error for a record that changed although it was locked: an acknowledged change must not be a lost one.
+    pub(crate) fn contended(&self, key: &str) -> ApiError {
+        let shown = crate::shorten(key);
+        ApiError::new(
+            Code::RevisionConflict,
+            format!("the {} `{shown}` was changed meanwhile; try again", self.noun),
+        )
     }
 
     /// Removes a record; false when there was none (or it has another revision than `if_match`).

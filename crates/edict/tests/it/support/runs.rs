@@ -48,6 +48,11 @@ impl TestApp {
         self.register_record(policy(name, &stored.record.asset_uri)).await
     }
 
+    /// Runs a policy on the built-in executor.
+    pub(crate) async fn run(&self, uri: &str, input: Value) -> (u16, Value) {
+        self.run_on("local", uri, input).await
+    }
+
     /// Runs a policy on an executor.
     pub(crate) async fn run_on(&self, executor: &str, uri: &str, input: Value) -> (u16, Value) {
         let request = json!({"policy_rule_uri": uri, "input_data": input});
