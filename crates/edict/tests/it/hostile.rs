@@ -142,7 +142,7 @@ const HOSTILE: &[(&str, &str, u16, &str)] = &[
     ),
     (
         "exits-late",
-        "import atexit, threading, time\natexit.add(time.sleep, 600)\nthreading.Thread(target=time.sleep, args=(600,)).start()\nreturn 1",
+        "import atexit, threading, time\natexit.register(time.sleep, 600)\nthreading.Thread(target=time.sleep, args=(600,)).start()\nreturn 1",
         200,
         "",
     ),
