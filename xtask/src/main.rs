@@ -33,6 +33,10 @@ fn main() -> ExitCode {
 }
 
 fn test(arguments: &[String]) -> Result<(), Failure> {
+    // The documents' commands are run, and they use these.
+    if run::output("curl", &["--version"]).is_err() {
+        run::install(&["curl", "ca-certificates"])?;
+    }
     let python = python::environment()?;
     let postgres = postgres::start()?;
     let mut command = cargo();

@@ -100,6 +100,7 @@ impl Runtime {
         };
         let subject = Subject {
             kind,
+            owner: (policy.isolation == Isolation::Instance).then(|| policy.uri.clone()),
             digest: policy.digest.clone(),
             environment: policy.environment.as_ref().map(|environment| environment.digest.clone()),
             limits: limits.clone(),
@@ -121,8 +122,13 @@ impl Runtime {
     /// Look at the source text of a `function.py`, without running it.
     pub async fn check_source(&self, source: &str) -> Result<ClassInfo, SourceFault> {
         let limits = checker::limits();
-        let subject =
-            Subject { kind: Kind::Check, digest: String::new(), environment: None, limits: limits.clone() };
+        let subject = Subject {
+            kind: Kind::Check,
+            owner: None,
+            digest: String::new(),
+            environment: None,
+            limits: limits.clone(),
+        };
         let text = serde_json::json!({ "source": source }).to_string();
         let request = frame_of(b'R', &[text.as_bytes()]);
         let unchecked = |error: RunError| SourceFault::Unchecked(error.fault);

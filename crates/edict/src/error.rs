@@ -12,6 +12,7 @@ macro_rules! codes {
     ($($name:ident $text:literal $status:ident,)*) => {
         /// A stable error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(clippy::enum_variant_names, reason = "they are named like the codes, and one is `invalid_code`")]
         pub(crate) enum Code { $($name,)* }
 
         impl Code {
@@ -63,7 +64,6 @@ codes! {
     InvalidSchema "invalid_schema" UNPROCESSABLE_ENTITY,
     InvalidCode "invalid_code" UNPROCESSABLE_ENTITY,
     CodeUnreachable "code_unreachable" UNPROCESSABLE_ENTITY,
-    InvalidRequirements "invalid_requirements" UNPROCESSABLE_ENTITY,
     InputInvalid "input_invalid" UNPROCESSABLE_ENTITY,
     SettingsInvalid "settings_invalid" UNPROCESSABLE_ENTITY,
     ParametersInvalid "parameters_invalid" UNPROCESSABLE_ENTITY,

@@ -4,6 +4,7 @@ use super::{ExecutorStatus, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 
 /// Body of `POST /executor/<id>/execute_policy`.
 ///
@@ -57,7 +58,7 @@ pub struct Execution {
 pub struct LogRecord {
     /// RFC 3339 in UTC.
     pub time: String,
-    /// `debug`, `info`, `warning`, `error` or `critical`; stdout counts as `info`, stderr as `warning`.
+    /// `debug`, `info`, `warning` or `error`; stdout counts as `info`, stderr as `warning`.
     pub level: String,
     /// `stdout`, `stderr`, or the name of the Python logger.
     pub source: String,
@@ -143,6 +144,28 @@ pub struct PolicyState {
     /// Changed or added keys of the parameters.
     #[serde(default)]
     pub parameters: Object,
+    /// Keys of the settings that are gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed_settings: BTreeSet<String>,
+    /// Keys of the parameters that are gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed_parameters: BTreeSet<String>,
+}
+
+impl PolicyState {
+    /// Takes in a later change.
+    pub fn extend(&mut self, change: Self) {
+        let Self { settings, parameters, removed_settings, removed_parameters } = change;
+        extend((&mut self.settings, &mut self.removed_settings), settings, removed_settings);
+        extend((&mut self.parameters, &mut self.removed_parameters), parameters, removed_parameters);
+    }
+}
+
+fn extend((values, gone): (&mut Object, &mut BTreeSet<String>), changed: Object, removed: BTreeSet<String>) {
+    gone.retain(|key| !changed.contains_key(key));
+    values.retain(|key, _| !removed.contains(key));
+    values.extend(changed);
+    gone.extend(removed);
 }
 
 /// What an executor tells the policy system every few seconds; the first one registers it.

@@ -225,7 +225,7 @@ async fn an_executor_reports_itself() {
 
 #[tokio::test]
 async fn keeps_what_management_changed() {
-    let state = PolicyState { settings: Object::new(), parameters: object(json!({"limit": 5})) };
+    let state = PolicyState { parameters: object(json!({"limit": 5})), ..PolicyState::default() };
     let server = Server::saying(json!({"success": true, "data": state})).await;
     assert_eq!(client(&server).policy_state("e1", "a:1-b").await.unwrap(), state);
     assert_eq!(server.seen().line(), "GET /executor/e1/policy_state/a:1-b");

@@ -132,8 +132,7 @@ pub struct Bundle {
     pub bytes: Bytes,
     /// The text of `function.py`, without a byte order mark.
     pub source: String,
-    /// What `requirements.txt` asks for; `None` without the file or when it names only modules of the
-    /// standard library.
+    /// What `requirements.txt` asks for; `None` without the file.
     pub requirements: Option<Requirements>,
     /// Number of files.
     pub files: usize,
@@ -157,7 +156,7 @@ impl Bundle {
         let totals = archive::walk(&bytes, format, limits, |entry, content| found.look_at(entry, content))?;
         let root = found.root()?;
         let text = found.take(&format!("{root}{REQUIREMENTS}"));
-        let requirements = text.map(|text| requirements(&text)).transpose()?.flatten();
+        let requirements = text.map(|text| requirements(&text)).transpose()?;
         let function = format!("{root}{FUNCTION}");
         let source = source::decode(&function, &found.take(&function).unwrap_or_default())?;
         Ok(Self {
@@ -253,13 +252,12 @@ impl Found {
     }
 }
 
-fn requirements(text: &[u8]) -> Result<Option<Requirements>, BundleError> {
+fn requirements(text: &[u8]) -> Result<Requirements, BundleError> {
     let text = std::str::from_utf8(text).map_err(|error| BundleError::BadEncoding {
         file: REQUIREMENTS.into(),
         reason: format!("is not UTF-8 (byte {})", error.valid_up_to()),
     })?;
-    let requirements = Requirements::parse(text)?;
-    Ok((!requirements.is_empty()).then_some(requirements))
+    Ok(Requirements::parse(text)?)
 }
 
 fn check_file_size(file: &str, len: u64, limit: u64) -> Result<(), BundleError> {

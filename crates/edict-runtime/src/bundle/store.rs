@@ -259,7 +259,7 @@ impl Inner {
 
 fn read_requirements(path: &Path) -> Result<Option<Requirements>, StoreError> {
     match fs::read(path.join(REQUIREMENTS)) {
-        Ok(text) => Ok(requirements(&text)?),
+        Ok(text) => Ok(Some(requirements(&text)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

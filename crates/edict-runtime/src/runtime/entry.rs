@@ -29,6 +29,8 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
+    /// Whose it is, where runs share a process: another policy with the same code gets one of its own.
+    pub(crate) owner: Option<String>,
     pub(crate) digest: String,
     pub(crate) environment: Option<String>,
     pub(crate) limits: Limits,

@@ -4,8 +4,8 @@ use super::ASSETS;
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Data, IfMatch, Reply};
-use axum::extract::{Path, State};
+use crate::http::{Data, IfMatch, Path, Reply};
+use axum::extract::State;
 use edict_client::records::Asset;
 
 /// Removes an asset and its stored file. Policies that were made from it keep their code.

@@ -55,7 +55,7 @@ impl Storage {
     }
 
     fn path(&self, asset_id: &str) -> Path {
-        Path::from_iter([self.prefix.as_str(), asset_id].into_iter().filter(|part| !part.is_empty()))
+        Path::from(format!("{}/{asset_id}", self.prefix))
     }
 
     /// Starts an upload, which nobody sees before it is completed.

@@ -4,9 +4,9 @@ use super::{ASSETS, record};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Body, Data, IfMatch, Reply};
+use crate::http::{Body, Data, IfMatch, Path, Reply};
 use crate::store::documents::Change;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::Asset;
 use serde_json::Value;
 

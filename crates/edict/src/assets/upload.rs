@@ -8,7 +8,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Data, Reply, decode};
 use crate::store::StoreError;
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
 use edict_client::records::{Asset, AssetFileInfo, Object};
 use object_store::MultipartUpload;
@@ -42,8 +42,11 @@ pub(crate) struct Upload {
 pub(crate) async fn upload(
     _: Admin,
     State(app): State<App>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Data<Asset>, ApiError> {
+    let limit = app.settings.max_upload_mb << 20;
+    // In place of the 2 MB that forms may otherwise have; what is counted below refuses with better words.
+    DefaultBodyLimit::max(limit + 2 * LARGEST_METADATA).apply(&mut request);
     let form = Multipart::from_request(request, &()).await.map_err(|error| {
         invalid(format!(
             "the request is no upload: {error}; send a form with the fields `asset` and `asset_metadata`"
@@ -51,7 +54,6 @@ pub(crate) async fn upload(
     })?;
     let storage = &app.registry.storage;
     let asset_id = uuid::Uuid::new_v4().to_string();
-    let limit = app.settings.max_upload_mb << 20;
     let received = receive(form, storage, &asset_id, limit).await;
     let stored = match received {
         Ok((payload, info)) => register(&app, &asset_id, payload, info).await,

@@ -6,13 +6,15 @@ use edict_client::records::{ExecutionLimits, Object, Policy, PolicyState};
 use edict_schema::{CommandFault, Commands, Fault, Schema};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 /// A policy, ready to run.
 pub(crate) struct Compiled {
     pub(crate) uri: String,
-    pub(crate) revision: u64,
+    /// Tells its revisions apart, and those of a policy that was registered anew under the same URI.
+    pub(crate) edition: String,
     /// None while the code's URL has not been reached yet.
     pub(crate) digest: Option<String>,
     pub(crate) limits: ExecutionLimits,
@@ -43,19 +45,19 @@ impl Compiled {
             ("settings", Code::SettingsInvalid),
             &policy.policy_settings_schema,
             policy.policy_settings,
-            state.settings,
+            (state.settings, &state.removed_settings),
         )?;
         let parameters = Values::new(
             ("parameters", Code::ParametersInvalid),
             &policy.policy_parameters_schema,
             policy.policy_parameters,
-            state.parameters,
+            (state.parameters, &state.removed_parameters),
         )?;
         let commands = Commands::compile(&Value::Array(policy.management_commands_schema))
             .map_err(|_| ApiError::internal("a stored list of management commands is not valid"))?;
         Ok(Self {
             uri: policy.policy_rule_uri,
-            revision: policy.revision,
+            edition: format!("{}@{}", policy.revision, policy.created_at),
             digest: policy.code_digest,
             limits: policy.execution_limits.unwrap_or_default(),
             settings,
@@ -114,10 +116,11 @@ impl Values {
         (what, code): (&'static str, Code),
         schema: &Object,
         own: Object,
-        changed: Object,
+        (changed, removed): (Object, &BTreeSet<String>),
     ) -> Result<Self, ApiError> {
         let schema = compile(schema)?;
         let mut merged = own;
+        merged.retain(|key, _| !removed.contains(key));
         merged.extend(changed);
         let faults = schema.validate(&Value::Object(merged.clone())).err().unwrap_or_default();
         let encoded = to_raw_value(&merged).map_err(ApiError::internal)?;
@@ -143,18 +146,26 @@ impl Values {
         to_raw_value(&merged).map_err(ApiError::internal)
     }
 
-    /// What differs in `after` from the values that a run without overrides gets.
+    /// What differs in `after` from the values that a run without overrides gets: what is new, and the keys that are
+    /// gone.
     ///
     /// # Errors
-    /// 502 when the policy changed them to something that does not fit the schema.
-    pub(crate) fn changes(&self, after: &RawValue, uri: &str) -> Result<Object, ApiError> {
+    /// 502 when the policy changed them to something that is no object or does not fit the schema.
+    pub(crate) fn changes(
+        &self,
+        after: &RawValue,
+        uri: &str,
+    ) -> Result<(Object, BTreeSet<String>), ApiError> {
         let after: Value = serde_json::from_str(after.get()).map_err(ApiError::internal)?;
+        let what = format!("what the command made of the policy's {}", self.what);
         if let Err(faults) = self.schema.validate(&after) {
-            let what = format!("what the command made of the policy's {}", self.what);
             return Err(unfit(Code::PolicyOutputInvalid, &what, uri, &faults));
         }
-        let Value::Object(after) = after else { return Ok(Object::new()) };
-        Ok(after.into_iter().filter(|(key, value)| self.merged.get(key) != Some(value)).collect())
+        let Value::Object(after) = after else {
+            return Err(ApiError::new(Code::PolicyOutputInvalid, format!("{what} is no object")));
+        };
+        let gone = self.merged.keys().filter(|key| !after.contains_key(*key)).cloned().collect();
+        Ok((after.into_iter().filter(|(key, value)| self.merged.get(key) != Some(value)).collect(), gone))
     }
 }
 

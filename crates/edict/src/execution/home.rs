@@ -3,7 +3,7 @@
 
 use super::Compiled;
 use crate::error::{ApiError, Code};
-use crate::policies::registry::Registry;
+use crate::policies::registry::{Registry, kept};
 use crate::policies::{code, context};
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an executor takes a policy for current when nobody tells it the revision.
+/// How long an executor takes a policy for current when nobody tells it the edition.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// An executor's source of policies.
@@ -28,21 +28,23 @@ pub(crate) enum Home {
 pub(crate) struct Remote {
     client: Client,
     executor_id: String,
+    /// How many compiled policies are kept.
+    keep: usize,
     compiled: DashMap<String, (Instant, Arc<Compiled>)>,
 }
 
 impl Remote {
-    async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+    async fn compiled(&self, uri: &str, edition: Option<&str>) -> Result<Arc<Compiled>, ApiError> {
         if let Some(kept) = self.compiled.get(uri) {
             let (at, compiled) = kept.value();
-            if revision.map_or(at.elapsed() < TRUSTED, |revision| revision == compiled.revision) {
+            if edition.map_or(at.elapsed() < TRUSTED, |edition| edition == compiled.edition) {
                 return Ok(Arc::clone(compiled));
             }
         }
         let policy = self.client.get_policy(uri).await.map_err(relay)?;
         let state = self.client.policy_state(&self.executor_id, uri).await.map_err(relay)?;
         let fresh = Arc::new(Compiled::new(policy, state)?);
-        if self.compiled.len() > 10_000 {
+        if self.compiled.len() >= self.keep {
             self.compiled.clear();
         }
         self.compiled.insert(uri.to_owned(), (Instant::now(), Arc::clone(&fresh)));
@@ -51,16 +53,16 @@ impl Remote {
 }
 
 impl Home {
-    /// The policy system behind `client`, for the executor with this id.
-    pub(crate) fn remote(client: Client, executor_id: String) -> Self {
-        Self::Remote(Remote { client, executor_id, compiled: DashMap::new() })
+    /// The policy system behind `client`, for the executor with this id that keeps `max_warm` policies warm.
+    pub(crate) fn remote(client: Client, executor_id: String, max_warm: usize) -> Self {
+        Self::Remote(Remote { client, executor_id, keep: kept(max_warm), compiled: DashMap::new() })
     }
 
-    /// The policy, ready to run; `revision` is the current one, if the caller knows it.
-    pub(crate) async fn compiled(&self, uri: &str, revision: Option<u64>) -> Result<Arc<Compiled>, ApiError> {
+    /// The policy, ready to run; `edition` is the current one, if the caller knows it.
+    pub(crate) async fn compiled(&self, uri: &str, edition: Option<&str>) -> Result<Arc<Compiled>, ApiError> {
         match self {
             Self::Registry(registry) => registry.compiled(uri).await,
-            Self::Remote(remote) => remote.compiled(uri, revision).await,
+            Self::Remote(remote) => remote.compiled(uri, edition).await,
         }
     }
 

@@ -60,14 +60,15 @@ impl Runner {
         set("edict_executor_runs_queued", stats.waiting);
     }
 
-    /// Runs a policy once, statelessly. `revision` is the policy's current one, if the caller knows it.
+    /// Runs a policy once, statelessly. `edition` is the policy's current one, if the caller knows it.
     pub(crate) async fn execute(
         &self,
         request: ExecutePolicy,
-        revision: Option<u64>,
+        edition: Option<&str>,
     ) -> Result<Finished, ApiError> {
         let started = Instant::now();
-        let policy = self.home.compiled(&request.policy_rule_uri, revision).await?;
+        check_depth(request.input_data.get())?;
+        let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         policy.check_input(&request.input_data)?;
         let operation = Operation::Eval {
             settings: policy.settings.with(request.settings.as_ref(), &policy.uri)?,
@@ -84,9 +85,9 @@ impl Runner {
     }
 
     /// Sends a policy a management command, and keeps what it changes for later runs on this executor.
-    pub(crate) async fn manage(&self, request: Manage, revision: Option<u64>) -> Result<Finished, ApiError> {
+    pub(crate) async fn manage(&self, request: Manage, edition: Option<&str>) -> Result<Finished, ApiError> {
         let started = Instant::now();
-        let policy = self.home.compiled(&request.policy_rule_uri, revision).await?;
+        let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         let data = Value::Object(request.data);
         policy.check_command(&request.action, &data)?;
         let operation = Operation::Management {
@@ -106,10 +107,11 @@ impl Runner {
     async fn keep(&self, policy: &Compiled, outcome: Outcome) -> Result<Finished, ApiError> {
         let mut change = PolicyState::default();
         if let Some(settings) = &outcome.settings {
-            change.settings = policy.settings.changes(settings, &policy.uri)?;
+            (change.settings, change.removed_settings) = policy.settings.changes(settings, &policy.uri)?;
         }
         if let Some(parameters) = &outcome.parameters {
-            change.parameters = policy.parameters.changes(parameters, &policy.uri)?;
+            (change.parameters, change.removed_parameters) =
+                policy.parameters.changes(parameters, &policy.uri)?;
         }
         if change != PolicyState::default() {
             self.home.save_state(&policy.uri, change).await?;
@@ -156,6 +158,28 @@ impl Runner {
             },
         }))
     }
+}
+
+/// Inputs pass through as text, which hides how deep they are; Python's reader would end in an error of its own.
+fn check_depth(input: &str) -> Result<(), ApiError> {
+    /// As deep as other bodies may be.
+    const DEEPEST: usize = 128;
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in input.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            let problem = format!("field `input_data`: nested more than {DEEPEST} levels deep");
+            return Err(ApiError::new(Code::InvalidField, problem));
+        }
+    }
+    Ok(())
 }
 
 /// What the policy asks for; the runtime's own caps apply on top.
@@ -255,6 +279,15 @@ mod tests {
         let theirs = edict_runtime::ContextOp::Keys;
         let ours: ContextOp = serde_json::from_value(serde_json::to_value(theirs).unwrap()).unwrap();
         assert_eq!(ours, ContextOp::Keys);
+    }
+
+    #[test]
+    fn only_real_depth_counts() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(check_depth(&nested(128)).is_ok());
+        assert_eq!(check_depth(&nested(129)).unwrap_err().code(), Code::InvalidField);
+        assert!(check_depth(&format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
+        assert!(check_depth(&format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
     }
 
     #[test]

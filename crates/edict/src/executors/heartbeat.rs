@@ -4,9 +4,9 @@ use super::{EXECUTORS, LOCAL, record, status};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data};
+use crate::http::{Body, Data, Path};
 use crate::store::{Statement, Store, StoreError};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::{Executor, ExecutorStatus, Heartbeat, Object};
 use serde_json::json;
 

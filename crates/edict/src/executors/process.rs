@@ -2,7 +2,7 @@
 //! alive, and runs what is sent to it.
 
 use super::execute::{Answer, Options};
-use super::remote::REVISION;
+use super::remote::EDITION;
 use super::{hardware, status};
 use crate::app::{BodyLimit, Common};
 use crate::auth::{Operator, Role, Tokens};
@@ -66,7 +66,7 @@ pub(crate) async fn execute_policy(
     headers: HeaderMap,
     Body(request): Body<ExecutePolicy>,
 ) -> Result<Json<Answer>, ApiError> {
-    let finished = app.runner.execute(request, revision(&headers)).await?;
+    let finished = app.runner.execute(request, edition(&headers)).await?;
     Ok(Json(Answer::new(finished, options)))
 }
 
@@ -85,12 +85,12 @@ pub(crate) async fn execute_mgmt_command(
     headers: HeaderMap,
     Body(request): Body<Manage>,
 ) -> Result<Json<Answer>, ApiError> {
-    let finished = app.runner.manage(request, revision(&headers)).await?;
+    let finished = app.runner.manage(request, edition(&headers)).await?;
     Ok(Json(Answer::new(finished, options)))
 }
 
-fn revision(headers: &HeaderMap) -> Option<u64> {
-    headers.get(REVISION)?.to_str().ok()?.parse().ok()
+fn edition(headers: &HeaderMap) -> Option<&str> {
+    headers.get(EDITION)?.to_str().ok()
 }
 
 /// Runs an executor until SIGTERM or SIGINT.
@@ -110,7 +110,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     // Several executors may share a data folder, and its caches.
     let own = settings.data_dir.join(format!("executor-{id}"));
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
-    let home = home.set(Home::remote(client.clone(), id.clone()));
+    let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
     let runner = Arc::new(Runner::new(tools, home, &settings));
     // Whoever has this token may run policies here; only the policy system learns it.
     let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());

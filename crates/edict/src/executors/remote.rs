@@ -12,8 +12,8 @@ use bytes::Bytes;
 use edict_client::records::{Executor, ExecutorStatus};
 use std::time::Duration;
 
-/// The policy's current revision, so that an executor need not ask for it on every run.
-pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-edict-policy-revision");
+/// The policy's current edition, so that an executor need not ask for it on every run.
+pub(crate) const EDITION: HeaderName = HeaderName::from_static("x-edict-policy-edition");
 
 /// How much longer than the policy's own time limit an executor may take: installing requirements counts.
 const ALLOWANCE: Duration = Duration::from_secs(600);
@@ -45,7 +45,7 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) ->
         .http
         .post(format!("{}/{}?logs={}", host.trim_end_matches('/'), call.path, call.options.logs))
         .header(header::CONTENT_TYPE, "application/json")
-        .header(REVISION, policy.revision)
+        .header(EDITION, policy.edition.as_str())
         .header(RequestId::HEADER, call.request_id.value())
         .timeout(limit)
         .body(body);

@@ -4,8 +4,8 @@ use super::EXECUTORS;
 use crate::app::App;
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Body, Data, Reply};
-use axum::extract::{Path, State};
+use crate::http::{Body, Data, Path, Reply};
+use axum::extract::State;
 use edict_client::records::PolicyState;
 
 /// Returns what management commands changed of a policy on an executor.

@@ -4,10 +4,10 @@ use super::{EXECUTORS, LOCAL, alias, record};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data, IfMatch, Reply};
+use crate::http::{Body, Data, IfMatch, Path, Reply};
 use crate::store::Statement;
 use crate::store::documents::Change;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::Executor;
 use serde_json::Value;
 

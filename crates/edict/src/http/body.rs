@@ -71,6 +71,9 @@ fn describe(path: &str, error: &serde_json::Error) -> ApiError {
     match error.classify() {
         Category::Data => {
             let problem = without_position(&error.to_string());
+            if let Some((unknown, known)) = unknown_of(&problem) {
+                return unknown_field(unknown, &known);
+            }
             let field = if path == "." { "the body".to_owned() } else { format!("field `{path}`") };
             ApiError::new(Code::InvalidField, format!("{field}: {problem}")).details(json!({"field": path}))
         }
@@ -85,6 +88,13 @@ fn describe(path: &str, error: &serde_json::Error) -> ApiError {
 
 fn without_position(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).to_owned()
+}
+
+/// The name that a type does not know, and those that it does, out of what serde says: ``unknown field `a`, expected
+/// one of `b`, `c` ``.
+fn unknown_of(problem: &str) -> Option<(&str, Vec<&str>)> {
+    let (unknown, rest) = problem.strip_prefix("unknown field `")?.split_once("`, expected ")?;
+    Some((unknown, rest.split('`').skip(1).step_by(2).collect()))
 }
 
 /// Reads a checked JSON object as a record, after the names of its fields have been compared with `known`.
@@ -148,6 +158,10 @@ mod tests {
         assert_eq!(code(b"{\"a\":"), Code::MalformedJson);
         assert_eq!(code(b"{} x"), Code::MalformedJson);
         assert_eq!(code(&b"[".repeat(10_000)), Code::MalformedJson);
+        let unknown = decode::<edict_client::records::Manage>(br#"{"policy_uri": "a:1-b", "action": "x"}"#)
+            .unwrap_err();
+        assert_eq!(unknown.code(), Code::UnknownField);
+        assert!(unknown.message().ends_with("did you mean `policy_rule_uri`?"), "{}", unknown.message());
         assert_eq!(decode::<Map<String, Value>>(b"[1]").unwrap_err().code(), Code::InvalidField);
     }
 }

@@ -3,9 +3,11 @@
 mod body;
 mod if_match;
 mod layer;
+mod path;
 mod reply;
 
 pub(crate) use body::{Body, Parameters, RawBody, decode, document};
 pub(crate) use if_match::IfMatch;
 pub(crate) use layer::{RequestId, track};
+pub(crate) use path::Path;
 pub(crate) use reply::{Data, Page, Reply};

@@ -71,7 +71,10 @@ async fn fetch(registry: &Registry, url: &str) -> Result<Result<Bytes, String>, 
         FetchOptions { limits: registry.limits, timeout: FETCH_LIMIT, client: registry.http.clone() };
     match bundle::fetch(url, &options).await {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error @ FetchError::Unreachable { .. }) => Ok(Err(error.to_string())),
+        // A refusal counts as not there yet: who has published a name has not always published the file.
+        Err(error @ (FetchError::Unreachable { .. } | FetchError::Refused { .. })) => {
+            Ok(Err(error.to_string()))
+        }
         Err(error) => Err(ApiError::new(Code::InvalidCode, format!("field `code`: {error}"))),
     }
 }
@@ -97,7 +100,7 @@ async fn asset(registry: &Registry, uri: &str) -> Result<Bytes, ApiError> {
 }
 
 async fn unpack(registry: &Registry, bytes: Bytes) -> Result<Bundle, ApiError> {
-    let limits = registry.limits.clone();
+    let limits = registry.limits;
     tokio::task::spawn_blocking(move || Bundle::from_archive(bytes, &limits))
         .await
         .map_err(ApiError::internal)?

@@ -4,9 +4,9 @@ use super::POLICIES;
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::http::{Body, Data};
+use crate::http::{Body, Data, Path};
 use crate::store::{Statement, Store, StoreError, Tx};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::ContextOp;
 use serde_json::{Number, Value, json};
 
@@ -15,7 +15,7 @@ const LARGEST_VALUE: usize = 1 << 20;
 /// Bytes that a key may have.
 const LONGEST_KEY: usize = 512;
 /// Entries that one policy may keep.
-const MOST_ENTRIES: i64 = 100_000;
+const MOST_ENTRIES: u32 = 100_000;
 
 /// Carries out one operation on a policy's context. What comes back depends on the operation, see `ContextOp`.
 #[utoipa::path(
@@ -71,26 +71,33 @@ pub(crate) async fn carry_out(store: &Store, scope: &str, operation: ContextOp) 
 async fn change(tx: &mut Tx, scope: &str, operation: ContextOp) -> Result<Value, ApiError> {
     match operation {
         ContextOp::Set { key, value, ttl_seconds } => {
+            let known = current(tx, scope, &key).await?.is_some();
             put(tx, scope, &key, &value, ttl_seconds).await?;
-            within_limit(tx, scope).await?;
+            within_limit(tx, scope, known).await?;
             Ok(Value::Null)
         }
         ContextOp::Update { entries } => {
             for (key, value) in &entries {
                 put(tx, scope, key, value, None).await?;
             }
-            within_limit(tx, scope).await?;
+            within_limit(tx, scope, false).await?;
             Ok(Value::Null)
         }
         ContextOp::SetDefault { key, value } => match current(tx, scope, &key).await? {
             Some((value, _)) => Ok(value),
             None => {
                 put(tx, scope, &key, &value, None).await?;
-                within_limit(tx, scope).await?;
+                within_limit(tx, scope, false).await?;
                 Ok(value)
             }
         },
-        ContextOp::Incr { key, by } => increment(tx, scope, &key, &by).await,
+        ContextOp::Incr { key, by } => {
+            let old = current(tx, scope, &key).await?;
+            let known = old.is_some();
+            let sum = increment(tx, scope, (&key, old), &by).await?;
+            within_limit(tx, scope, known).await?;
+            Ok(sum)
+        }
         ContextOp::Delete { key } => {
             let existed = current(tx, scope, &key).await?.is_some();
             remove(tx, scope, &key).await?;
@@ -110,8 +117,13 @@ async fn change(tx: &mut Tx, scope: &str, operation: ContextOp) -> Result<Value,
 }
 
 /// Adds to a number and keeps the time at which it expires, as a counter with a window needs.
-async fn increment(tx: &mut Tx, scope: &str, key: &str, by: &Number) -> Result<Value, ApiError> {
-    let (old, expires_at) = match current(tx, scope, key).await? {
+async fn increment(
+    tx: &mut Tx,
+    scope: &str,
+    (key, old): (&str, Option<(Value, Option<i64>)>),
+    by: &Number,
+) -> Result<Value, ApiError> {
+    let (old, expires_at) = match old {
         Some((Value::Number(number), expires_at)) => (number, expires_at),
         None => (0.into(), None),
         Some((other, _)) => {
@@ -187,16 +199,19 @@ async fn remove(tx: &mut Tx, scope: &str, key: &str) -> Result<(), StoreError> {
     tx.execute(Statement::new(sql).bind(scope).bind(key)).await.map(|_| ())
 }
 
-async fn within_limit(tx: &mut Tx, scope: &str) -> Result<(), ApiError> {
+/// Counts only after a write that may have added an entry: counting takes longer the more there are.
+async fn within_limit(tx: &mut Tx, scope: &str, known: bool) -> Result<(), ApiError> {
+    if known {
+        return Ok(());
+    }
     let sql = "SELECT count(*) FROM context WHERE scope = $1";
     let count =
         tx.fetch::<(i64,)>(Statement::new(sql).bind(scope)).await?.first().map_or(0, |(count,)| *count);
-    if count > MOST_ENTRIES {
-        return Err(invalid(format!(
-            "a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl"
-        )));
-    }
-    Ok(())
+    if count > i64::from(MOST_ENTRIES) { Err(too_many()) } else { Ok(()) }
+}
+
+fn too_many() -> ApiError {
+    invalid(format!("a context holds at most {MOST_ENTRIES} entries; remove some, or give them a ttl"))
 }
 
 fn found(value: Option<Value>) -> Value {
@@ -217,6 +232,9 @@ fn check(operation: &ContextOp) -> Result<(), ApiError> {
             vec![(key, Some(value))]
         }
         ContextOp::SetDefault { key, value } => vec![(key, Some(value))],
+        ContextOp::Update { entries } if entries.len() > MOST_ENTRIES as usize => {
+            return Err(too_many());
+        }
         ContextOp::Update { entries } => {
             entries.iter().map(|(key, value)| (key.as_str(), Some(value))).collect()
         }

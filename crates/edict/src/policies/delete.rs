@@ -4,9 +4,9 @@ use super::POLICIES;
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Data, IfMatch, Reply};
+use crate::http::{Data, IfMatch, Path, Reply};
 use crate::store::Statement;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::Policy;
 use serde_json::value::RawValue;
 

@@ -4,7 +4,8 @@ use super::code;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
-use axum::extract::{Path, State};
+use crate::http::Path;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 

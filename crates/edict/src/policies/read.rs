@@ -4,8 +4,8 @@ use super::POLICIES;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Data, Reply};
-use axum::extract::{Path, State};
+use crate::http::{Data, Path, Reply};
+use axum::extract::State;
 use edict_client::records::Policy;
 use serde_json::value::RawValue;
 

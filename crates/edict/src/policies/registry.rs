@@ -13,8 +13,9 @@ use edict_runtime::bundle::{self, Bundle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Compiled policies kept at most; beyond it they are dropped and compiled again when needed.
-const CACHED: usize = 10_000;
+/// Compiled policies kept in memory per policy kept warm; beyond it they are dropped and compiled again when needed. Each
+/// keeps its code's folder open: without a bound the server would run out of descriptors.
+const KEPT_PER_WARM: usize = 4;
 
 /// Microseconds that stored code is kept after its mark of use even if no policy refers to it: longer than it takes to
 /// store the policy that will.
@@ -34,6 +35,8 @@ pub(crate) struct Registry {
     pub(crate) runtime: Arc<Runtime>,
     /// The executor whose management state is applied here.
     pub(crate) executor_id: String,
+    /// How many compiled policies are kept.
+    keep: usize,
     compiled: DashMap<String, Arc<Compiled>>,
     /// Grows whenever a policy changes, see [`Registry::compiled`].
     generation: AtomicU64,
@@ -48,13 +51,20 @@ pub(crate) struct Parts {
     pub(crate) http: reqwest::Client,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) executor_id: String,
+    /// Policies that the runtime keeps warm.
+    pub(crate) max_warm: usize,
+}
+
+/// How many compiled policies to keep where `max_warm` are kept warm.
+pub(crate) fn kept(max_warm: usize) -> usize {
+    max_warm.max(1) * KEPT_PER_WARM
 }
 
 impl Registry {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { store, storage, limits, own_urls, http, runtime, executor_id } = parts;
-        let (compiled, generation) = (DashMap::new(), AtomicU64::new(0));
-        Self { store, storage, limits, own_urls, http, runtime, executor_id, compiled, generation }
+        let Parts { store, storage, limits, own_urls, http, runtime, executor_id, max_warm } = parts;
+        let (keep, compiled, generation) = (kept(max_warm), DashMap::new(), AtomicU64::new(0));
+        Self { store, storage, limits, own_urls, http, runtime, executor_id, keep, compiled, generation }
     }
 
     /// The policy, ready to run on this server's executor.
@@ -74,7 +84,7 @@ impl Registry {
         let (policy, _) = self.policy(uri).await?;
         let state = self.state(&self.executor_id, uri).await?;
         let compiled = Arc::new(Compiled::new(policy, state)?);
-        if self.compiled.len() >= CACHED {
+        if self.compiled.len() >= self.keep {
             self.compiled.clear();
         }
         self.compiled.insert(uri.to_owned(), Arc::clone(&compiled));
@@ -132,8 +142,7 @@ impl Registry {
             Some((doc,)) => serde_json::from_str(&doc).map_err(ApiError::internal)?,
             None => PolicyState::default(),
         };
-        state.settings.extend(change.settings);
-        state.parameters.extend(change.parameters);
+        state.extend(change);
         let doc = serde_json::to_string(&state).map_err(ApiError::internal)?;
         let upsert = "INSERT INTO policy_states (executor_id, policy_rule_uri, doc) VALUES ($1, $2, $3) \
                       ON CONFLICT (executor_id, policy_rule_uri) DO UPDATE SET doc = excluded.doc";

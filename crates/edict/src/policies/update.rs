@@ -7,13 +7,12 @@ use super::{POLICIES, record};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
-use crate::http::{Body, Data, IfMatch, Parameters, Reply};
-use crate::store::documents::{ATTEMPTS, changed, invalid_update, refuse_own_fields};
+use crate::http::{Body, Data, IfMatch, Parameters, Path, Reply};
+use crate::store::documents::{changed, invalid_update, refuse_own_fields};
 use crate::store::{Statement, StoreError, Tx};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use edict_client::records::{Object, Policy, PolicyState};
 use edict_filter::Update;
-use edict_runtime::bundle::Bundle;
 use serde_json::Value;
 
 /// Replaces a policy, or changes it with update operators.
@@ -36,65 +35,64 @@ pub(crate) async fn update(
     let change = Update::parse(&payload).map_err(invalid_update)?;
     refuse_own_fields(change.as_ref(), POLICIES.own_fields)?;
     let registry = &app.registry;
-    for _ in 0..ATTEMPTS {
-        let (old, revision) = registry.policy(&uri).await?;
-        if_match.check(revision)?;
+    let mut fetched: Option<(String, Found)> = None;
+    loop {
+        let mut tx = registry.store.begin().await?;
+        let document = POLICIES.lock(&mut tx, registry.store.dialect(), &uri).await?;
+        if_match.check(document.revision)?;
+        let old: Policy = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
         let mut new = record::from_payload(changed(&old, change.as_ref(), &payload)?, Some(&old))?;
         let mut warnings = Vec::new();
         // Operators that leave `code` alone leave the pinned content alone, too.
-        let fetch = change.is_none() || new.code != old.code;
-        let bundle =
-            if fetch { fetched(registry, &verify, &old, &mut new, &mut warnings).await? } else { None };
-        if !apply(registry, (&old, revision), &new, bundle.as_deref()).await? {
-            continue;
+        if change.is_none() || new.code != old.code {
+            let Some((_, found)) = fetched.as_ref().filter(|(code, _)| *code == new.code) else {
+                // Others must not wait for a host elsewhere: the record is free meanwhile, and looked at anew then.
+                drop(tx);
+                let found = code::resolve(registry, &new.code).await?;
+                fetched = Some((new.code, found));
+                continue;
+            };
+            warnings.extend(pin(&mut tx, &verify, &old, &mut new, found).await?);
         }
+        replace(registry, tx, &old, &new).await?;
         let moved = (new.policy_rule_uri != uri).then(|| new.policy_rule_uri.clone());
         let revision = new.revision;
         return Ok(Data::new(new).revision(revision).moved_to(moved).warnings(warnings));
     }
-    Err(POLICIES.contended(&uri))
 }
 
-/// Fetches the new code. When a URL that was pinned before cannot be reached, what was pinned stays.
-async fn fetched(
-    registry: &Registry,
+/// Gives the record the code that was found. When a URL that was pinned before cannot be reached, what was pinned
+/// stays.
+async fn pin(
+    tx: &mut Tx,
     verify: &Verify,
     old: &Policy,
     new: &mut Policy,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Box<Bundle>>, ApiError> {
-    match code::resolve(registry, &new.code).await? {
+    found: &Found,
+) -> Result<Option<String>, ApiError> {
+    match found {
         Found::Bundle(bundle) => {
-            warnings.extend(skipped(&bundle));
             new.code_digest = Some(bundle.digest.clone());
-            Ok(Some(bundle))
+            store_bundle(tx, bundle).await?;
+            Ok(skipped(bundle))
         }
         Found::Unreachable { url, problem } => {
-            warnings.push(verify.warn(&url, &problem)?);
             if new.code != old.code {
                 new.code_digest = None;
             }
-            Ok(None)
+            verify.warn(url, problem).map(Some)
         }
     }
 }
 
-/// Writes the change; false when the record has another revision by now.
-async fn apply(
-    registry: &Registry,
-    (old, revision): (&Policy, u64),
-    new: &Policy,
-    bundle: Option<&Bundle>,
-) -> Result<bool, ApiError> {
+/// Writes the new record, which `tx` has locked, and takes along what belongs to it.
+async fn replace(registry: &Registry, mut tx: Tx, old: &Policy, new: &Policy) -> Result<(), ApiError> {
     let (from, to) = (old.policy_rule_uri.as_str(), new.policy_rule_uri.as_str());
     let document = record::to_document(new)?;
-    let mut tx = registry.store.begin().await?;
-    if let Some(bundle) = bundle {
-        store_bundle(&mut tx, bundle).await?;
-    }
-    match POLICIES.replace(&mut tx, registry.store.dialect(), (from, revision), (to, &document)).await {
+    let dialect = registry.store.dialect();
+    match POLICIES.replace(&mut tx, dialect, (from, old.revision), (to, &document)).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(to)),
-        Ok(false) => return Ok(false),
+        Ok(false) => return Err(POLICIES.contended(from)),
         Ok(true) => {}
         Err(error) => return Err(error.into()),
     }
@@ -110,7 +108,7 @@ async fn apply(
     tx.commit().await?;
     registry.forget(from);
     registry.forget(to);
-    Ok(true)
+    Ok(())
 }
 
 /// The last writer wins: a key of settings or parameters that this update changes no longer has the value that a
@@ -128,6 +126,8 @@ async fn settle_states(tx: &mut Tx, old: &Policy, new: &Policy) -> Result<(), Ap
         let mut state: PolicyState = serde_json::from_str(&doc).map_err(ApiError::internal)?;
         state.settings.retain(|key, _| !settings.contains(&key.as_str()));
         state.parameters.retain(|key, _| !parameters.contains(&key.as_str()));
+        state.removed_settings.retain(|key| !settings.contains(&key.as_str()));
+        state.removed_parameters.retain(|key| !parameters.contains(&key.as_str()));
         let doc = serde_json::to_string(&state).map_err(ApiError::internal)?;
         let sql = "UPDATE policy_states SET doc = $1 WHERE executor_id = $2 AND policy_rule_uri = $3";
         tx.execute(Statement::new(sql).bind(doc).bind(executor).bind(uri)).await?;

@@ -121,6 +121,7 @@ pub(crate) async fn assemble(
         http: reqwest::Client::builder().user_agent(concat!("edict/", env!("CARGO_PKG_VERSION"))).build()?,
         runtime: Arc::clone(&tools.runtime),
         executor_id: LOCAL.to_owned(),
+        max_warm: settings.max_warm,
     }));
     let home = home.set(Home::Registry(Arc::clone(&registry)));
     Ok((registry, Arc::new(Runner::new(tools, home, settings))))

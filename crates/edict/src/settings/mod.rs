@@ -103,6 +103,12 @@ impl Settings {
             let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
             self.data_dir = base.ok_or(SettingsError::NoDataDir)?.join("edict");
         }
+        // Workers have a folder of their own to work in, where a relative path would lead elsewhere.
+        let unusable = |error: std::io::Error| SettingsError::Invalid {
+            name: "data_dir".to_owned(),
+            problem: error.to_string(),
+        };
+        self.data_dir = std::path::absolute(&self.data_dir).map_err(unusable)?;
         Ok(self)
     }
 

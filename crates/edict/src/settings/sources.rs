@@ -227,9 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_data_folder_is_meant_from_here() {
+        let loaded = loaded(&["--data-dir", "here/data"]).unwrap();
+        assert_eq!(loaded.settings.data_dir, std::env::current_dir().unwrap().join("here/data"));
+    }
+
+    #[test]
     fn secrets_are_masked_wherever_they_are_printed() {
         let loaded =
-            loaded(&["--auth-tokens", "admin:sesame", "--database-url", "postgres://u:sesame@h/d"]).unwrap();
+            loaded(&["--auth-tokens", "admin:open-sesame-now", "--database-url", "postgres://u:sesame@h/d"])
+                .unwrap();
         assert!(!loaded.to_toml().contains("sesame"));
         assert!(!format!("{loaded:?}").contains("sesame"));
     }

@@ -28,9 +28,6 @@ pub(crate) struct Collection {
     pub(crate) exists: Code,
 }
 
-/// How often an update without `If-Match` starts anew because others changed the record meanwhile.
-pub(crate) const ATTEMPTS: usize = 8;
-
 /// What an update writes.
 pub(crate) struct Change<R> {
     pub(crate) key: String,
@@ -94,6 +91,10 @@ impl Collection {
 
     /// The record with this key, if there is one.
     pub(crate) async fn find(&self, store: &Store, key: &str) -> Result<Option<Document>, StoreError> {
+        // No record has such a key, and PostgreSQL takes no text with NUL to compare with.
+        if key.contains('\0') {
+            return Ok(None);
+        }
         let sql =
             format!("SELECT {}, revision FROM {} WHERE key = $1", Self::doc(store.dialect()), self.name);
         let row = store.fetch_one::<(String, i64)>(Statement::new(sql).bind(key)).await?;
@@ -139,8 +140,25 @@ impl Collection {
         Ok(tx.execute(statement).await? == 1)
     }
 
+    /// The record with this key, which nobody else changes until the transaction ends: whoever wants to waits, so that
+    /// any number of updates at once all happen, one after the other.
+    ///
+    /// # Errors
+    /// The collection's 404 when there is none.
+    pub(crate) async fn lock(&self, tx: &mut Tx, dialect: Dialect, key: &str) -> Result<Document, ApiError> {
+        let (doc, lock) = match dialect {
+            // A transaction that writes has SQLite for itself.
+            Dialect::Sqlite => ("doc", ""),
+            Dialect::Postgres => ("doc::text", " FOR UPDATE"),
+        };
+        let sql = format!("SELECT {doc}, revision FROM {} WHERE key = $1{lock}", self.name);
+        let row = tx.fetch::<(String, i64)>(Statement::new(sql).bind(key)).await?.into_iter().next();
+        let (doc, revision) = row.ok_or_else(|| self.missing(key))?;
+        Ok(document(doc, revision)?)
+    }
+
     /// Changes a record by a full payload or update operators. `build` checks the new fields and says what is to be
-    /// written, perhaps more than once: when others change the record meanwhile, it starts anew.
+    /// written.
     ///
     /// # Errors
     /// What `build` says; 404; 409 when the new key is taken; 412 when `If-Match` names another revision.
@@ -150,41 +168,35 @@ impl Collection {
         key: &str,
         if_match: IfMatch,
         payload: Value,
-        build: impl Fn(Object, &R) -> Result<Change<R>, ApiError>,
+        build: impl FnOnce(Object, &R) -> Result<Change<R>, ApiError>,
     ) -> Result<Updated<R>, ApiError> {
         let update = Update::parse(&payload).map_err(invalid_update)?;
         refuse_own_fields(update.as_ref(), self.own_fields)?;
-        for _ in 0..ATTEMPTS {
-            let document = self.get(store, key).await?;
-            if_match.check(document.revision)?;
-            let old: R = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
-            let Change { key: new_key, new, also } = build(changed(&old, update.as_ref(), &payload)?, &old)?;
-            let doc = serde_json::to_value(&new).map_err(ApiError::internal)?;
-            let mut tx = store.begin().await?;
-            match self.replace(&mut tx, store.dialect(), (key, document.revision), (&new_key, &doc)).await {
-                Err(StoreError::Exists) => return Err(self.taken(&new_key)),
-                Ok(false) => continue,
-                Ok(true) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for statement in also {
-                tx.execute(statement).await?;
-            }
-            tx.commit().await?;
-            return Ok(Updated { new, moved_to: (new_key != key).then_some(new_key) });
+        let mut tx = store.begin().await?;
+        let document = self.lock(&mut tx, store.dialect(), key).await?;
+        if_match.check(document.revision)?;
+        let old: R = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+        let Change { key: new_key, new, also } = build(changed(&old, update.as_ref(), &payload)?, &old)?;
+        let doc = serde_json::to_value(&new).map_err(ApiError::internal)?;
+        match self.replace(&mut tx, store.dialect(), (key, document.revision), (&new_key, &doc)).await {
+            Err(StoreError::Exists) => return Err(self.taken(&new_key)),
+            Ok(false) => return Err(self.contended(key)),
+            Ok(true) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(self.contended(key))
+        for statement in also {
+            tx.execute(statement).await?;
+        }
+        tx.commit().await?;
+        Ok(Updated { new, moved_to: (new_key != key).then_some(new_key) })
     }
 
-    /// The error for a record that others keep changing.
+    /// The error for a record that changed although it was locked: an acknowledged change must not be a lost one.
     pub(crate) fn contended(&self, key: &str) -> ApiError {
+        let shown = crate::shorten(key);
         ApiError::new(
             Code::RevisionConflict,
-            format!(
-                "the {} `{}` is being changed by others all the time; try again",
-                self.noun,
-                crate::shorten(key)
-            ),
+            format!("the {} `{shown}` was changed meanwhile; try again", self.noun),
         )
     }
 

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Longest time that one query may take.
 pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest wait for a connection: callers of a server whose database is away learn it while they still listen.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -113,7 +116,7 @@ impl Store {
             .options([("statement_timeout", milliseconds.as_str()), ("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(QUERY_LIMIT)
+            .acquire_timeout(CONNECT_LIMIT)
             .connect_with(options)
             .await
             .map_err(StoreError::from)?;

@@ -1,5 +1,34 @@
 //! Edict from the outside: real servers, real databases, real Python.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that meets what it does not expect shall fail there, and say what it skips"
+)]
+
 mod support;
 
+mod assets;
+mod auth;
+mod bad_input;
+mod cli;
+mod code;
+mod context;
+mod context_api;
+mod documents;
+mod durability;
+mod execute;
+mod executors;
+mod hostile;
+mod listeners;
+mod management;
+mod queries;
+mod requirements;
+mod sdk;
+mod settings;
 mod smoke;
+mod spec;
+mod updates;

@@ -1,5 +1,6 @@
 //! A policy's folder: `policy.yaml` and `code/function.py`.
 
+use crate::policies::record::check_name;
 use edict_client::records::{Object, Policy};
 use serde::Deserialize;
 use serde_json::Value;
@@ -128,19 +129,12 @@ fn unknown(field: &str) -> Option<Problem> {
 fn bad_name(record: &Object, field: &str) -> Option<Problem> {
     match record.get(field) {
         None | Some(Value::Null) => Some(in_file(Some(field), "is missing".to_owned())),
-        Some(Value::String(name)) if is_name(name) => None,
         Some(Value::String(name)) => {
-            Some(in_file(Some(field), format!("is `{name}`; it takes 1 to 128 of A-Z a-z 0-9 . _ -")))
+            check_name(field, name).err().map(|error| in_file(None, error.message().to_owned()))
         }
         // Said with the other fields of a wrong type.
         Some(_) => None,
     }
-}
-
-/// Whether the registry takes this as a name, a version or a tag.
-pub(super) fn is_name(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=128).contains(&text.len()) && text.bytes().all(fits) && text != "." && text != ".."
 }
 
 fn typed(record: &Object) -> Result<Policy, Problem> {

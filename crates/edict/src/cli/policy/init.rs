@@ -2,6 +2,7 @@
 
 use super::super::failure::Failure;
 use super::super::output::Output;
+use crate::policies::record::check_name;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -61,7 +62,7 @@ impl InitArgs {
                 .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
                 .unwrap_or_default(),
         };
-        if super::folder::is_name(&name) {
+        if check_name("name", &name).is_ok() {
             return Ok(name);
         }
         Err(Failure::usage(format!(

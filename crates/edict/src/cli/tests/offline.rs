@@ -113,7 +113,7 @@ fn check_names_every_problem_at_once() {
     let expected = [
         "policy.yaml: `code` does not belong here: the code is what is in the folder code/",
         "policy.yaml: `descripton` is not a field of a policy; did you mean `description`?",
-        "policy.yaml: `name` is `a/b`; it takes 1 to 128 of A-Z a-z 0-9 . _ -",
+        "policy.yaml: field `name` may only hold the characters A-Z a-z 0-9 . _ -, got `a/b`",
         "policy.yaml: `release_tag` is missing",
         "policy.yaml: `revision` does not belong here: the server sets it",
     ];

@@ -28,9 +28,14 @@ impl Database {
             eprintln!("skipped on PostgreSQL: EDICT_TEST_POSTGRES_URL is not set");
             return None;
         };
+        Some(Self::postgres_at(admin))
+    }
+
+    /// A new, empty database in the PostgreSQL server with this URL of an administrator.
+    pub(crate) fn postgres_at(admin: String) -> Self {
         let name = format!("edict_{}", uuid::Uuid::new_v4().simple());
         run(&admin, format!("CREATE DATABASE {name}"));
-        Some(Self(Some(Arc::new(Postgres { admin, name }))))
+        Self(Some(Arc::new(Postgres { admin, name })))
     }
 
     /// Both kinds, as far as they are set up.

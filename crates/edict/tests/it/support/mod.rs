@@ -3,15 +3,22 @@
 //! When the server is dropped it is told to stop, and the test fails if it does not stop cleanly, if it reported a
 //! mistake of its own, or if a process of it is left.
 
+pub(crate) mod archive;
 mod database;
+mod outside;
+mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use outside::{Moto, Postgres, WebServer};
+pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
 use serde_json::Value;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -25,8 +32,8 @@ pub(crate) const EDICT: &str = env!("CARGO_BIN_EXE_edict");
 pub(crate) struct Builder {
     database: Database,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     verb: &'static str,
-    expect_internal_errors: bool,
 }
 
 /// A running server.
@@ -36,8 +43,33 @@ pub(crate) struct TestApp {
     dir: TempDir,
     database: Database,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     verb: &'static str,
-    expect_internal_errors: bool,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    /// Null if it was no JSON.
+    pub(crate) json: Value,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's text; empty without it.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Sends a request that a test has put together.
+pub(crate) async fn reply(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap().to_vec();
+    Reply { status, headers, json: serde_json::from_slice(&bytes).unwrap_or_default(), bytes }
 }
 
 impl Builder {
@@ -53,31 +85,40 @@ impl Builder {
         self
     }
 
-    /// For tests that break the server on purpose: its own error reports do not fail the test.
-    pub(crate) fn expect_internal_errors(mut self) -> Self {
-        self.expect_internal_errors = true;
+    /// A variable of the server's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Starts the server and waits until it serves.
     pub(crate) fn start(self) -> TestApp {
         let dir = TempDir::new().unwrap();
-        let Self { database, settings, verb, expect_internal_errors } = self;
-        let child = launch(verb, dir.path(), &database, &settings);
-        let mut app =
-            TestApp { child, urls: Value::Null, dir, database, settings, verb, expect_internal_errors };
+        let Self { database, settings, environment, verb } = self;
+        let child = launch(verb, dir.path(), &database, &settings, &environment);
+        let urls = Value::Null;
+        let mut app = TestApp { child, urls, dir, database, settings, environment, verb };
         app.wait_until_ready();
         app
     }
 }
 
-fn launch(verb: &str, dir: &Path, database: &Database, settings: &[(String, String)]) -> Child {
+fn launch(
+    verb: &str,
+    dir: &Path,
+    database: &Database,
+    settings: &[(String, String)],
+    environment: &[(String, String)],
+) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("server.log")).unwrap();
-    let mut command = Command::new(EDICT);
+    let mut command = edict(dir);
+    command.envs(environment.iter().cloned());
     command.arg(verb).arg("--ready-file").arg(dir.join("ready.json"));
     command.arg("--data-dir").arg(dir.join("data"));
-    for port in ["system-port", "engine-port", "actions-port", "executor-port"] {
-        command.args([&format!("--{port}"), "0"]);
+    for port in ["system_port", "engine_port", "actions_port", "executor_port"] {
+        if settings.iter().all(|(name, _)| name != port) {
+            command.args([&format!("--{}", port.replace('_', "-")), "0"]);
+        }
     }
     if let Some(url) = database.url() {
         command.args(["--database-url", &url]);
@@ -85,19 +126,24 @@ fn launch(verb: &str, dir: &Path, database: &Database, settings: &[(String, Stri
     for (name, value) in settings {
         command.args([&format!("--{}", name.replace('_', "-")), value]);
     }
-    // A folder without `.env` or `edict.toml`, and no setting from the developer's own environment.
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// The program in a folder, with no setting from the developer's own environment.
+pub(crate) fn edict(dir: &Path) -> Command {
+    let mut command = Command::new(EDICT);
     command.current_dir(dir);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDICT_")) {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    command
 }
 
 impl TestApp {
     /// A server to be configured.
     pub(crate) fn builder() -> Builder {
-        let (settings, verb) = (Vec::new(), "serve");
-        Builder { database: Database::sqlite(), settings, verb, expect_internal_errors: false }
+        let (settings, environment, verb) = (Vec::new(), Vec::new(), "serve");
+        Builder { database: Database::sqlite(), settings, environment, verb }
     }
 
     /// An executor process to be configured, which registers with `system` under `id`.
@@ -129,6 +175,18 @@ impl TestApp {
     /// A typed client with a token.
     pub(crate) fn client_with(&self, token: &str) -> Client {
         Client::new(&self.url(), Some(token)).unwrap()
+    }
+
+    /// A request to the policy system, to be completed and sent with [`reply`].
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        http().request(method.parse().unwrap(), format!("{}{path}", self.url()))
+    }
+
+    /// Registers a policy and expects that to work; returns the reply's body.
+    pub(crate) async fn register(&self, policy: &Value) -> Value {
+        let (status, reply) = self.json("POST", "/policy", policy).await;
+        assert_eq!(status, 200, "{reply}");
+        reply
     }
 
     /// Sends any request to the policy system; returns status and JSON body (null if it is no JSON).
@@ -166,6 +224,22 @@ impl TestApp {
         self.dir.path().join("data")
     }
 
+    /// The number that a statement returns, straight from the database.
+    pub(crate) async fn sql(&self, sql: &'static str) -> i64 {
+        let (number,) = match self.database.url() {
+            Some(url) => {
+                let mut connection = PgConnection::connect(&url).await.unwrap();
+                sqlx::query_as::<_, (i64,)>(sql).fetch_one(&mut connection).await.unwrap()
+            }
+            None => {
+                let file = format!("sqlite://{}/edict.db", self.data_dir().display());
+                let mut connection = SqliteConnection::connect(&file).await.unwrap();
+                sqlx::query_as::<_, (i64,)>(sql).fetch_one(&mut connection).await.unwrap()
+            }
+        };
+        number
+    }
+
     /// What the server has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
@@ -186,7 +260,7 @@ impl TestApp {
 
     /// Starts the server again, on the same data, after [`kill`](Self::kill) or [`stop`](Self::stop).
     pub(crate) fn restart(&mut self) {
-        self.child = launch(self.verb, self.dir.path(), &self.database, &self.settings);
+        self.child = launch(self.verb, self.dir.path(), &self.database, &self.settings, &self.environment);
         self.wait_until_ready();
     }
 
@@ -232,17 +306,24 @@ impl Drop for TestApp {
         assert!(left.is_empty(), "processes were left behind: {left:?}\n{}", self.log());
         let log = self.log();
         let mistakes = ["internal error", "panicked at"].iter().any(|sign| log.contains(sign));
-        assert!(self.expect_internal_errors || !mistakes, "the server reported a mistake of its own:\n{log}");
+        assert!(!mistakes, "the server reported a mistake of its own:\n{log}");
     }
 }
 
-/// A client that waits longer than any test needs.
+/// A client that waits longer than any test needs. Tests share it, since making one takes long; it keeps no
+/// connections, which would end with the runtime of the test that opened them.
 pub(crate) fn http() -> reqwest::Client {
-    static CLIENT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
-    CLIENT.get_or_init(|| {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        client.timeout(Duration::from_secs(60)).build().unwrap()
     });
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+    CLIENT.clone()
+}
+
+/// A port that nobody listens on: for servers that must come back where they were.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Polls until there is something, or the patience is over.
