@@ -102,10 +102,15 @@ class Server:
         return field_kib(self.process.pid, "status", "VmRSS") / 1024
 
     def private_mib(self):
-        """Memory that only one process has, summed over all; None for processes that are not allowed to be read."""
-        return sum(
-            field_kib(pid, "smaps_rollup", name) for pid in self.pids() for name in ("Private_Clean", "Private_Dirty")
-        ) / 1024
+        """Memory that only one process has, summed over all."""
+        return (
+            sum(
+                field_kib(pid, "smaps_rollup", name)
+                for pid in self.pids()
+                for name in ("Private_Clean", "Private_Dirty")
+            )
+            / 1024
+        )
 
     def pss_mib(self):
         """Memory of all processes, what they share counted once."""

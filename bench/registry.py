@@ -109,11 +109,23 @@ def postgres():
         shutil.chown(folder, "postgres")
 
     def run(program, *arguments):
-        subprocess.run([*as_user, f"{programs[-1]}/{program}", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*as_user, f"{programs[-1]}/{program}", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
 
     try:
         run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "-E", "UTF8")
-        run("pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
+        run(
+            "pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-w",
+            "-l",
+            f"{folder}/log",
+            "-o",
+            f"-p {port} -k {folder} -h 127.0.0.1",
+            "start",
+        )
         try:
             yield f"postgres://postgres@127.0.0.1:{port}/postgres"
         finally:

@@ -21,7 +21,10 @@ def bare_loop(cpus):
         for cpu in cpus
     ]
     done = [json.loads(loop.communicate()[0]) for loop in loops]
-    return {"rate": sum(one["count"] / one["seconds"] for one in done), "p50_ms": statistics.mean(one["p50_ms"] for one in done)}
+    return {
+        "rate": sum(one["count"] / one["seconds"] for one in done),
+        "p50_ms": statistics.mean(one["p50_ms"] for one in done),
+    }
 
 
 def main():
