@@ -36,7 +36,13 @@ CLONE_NEWUSER, CLONE_NEWPID, SIGCHLD, SIGKILL = 0x10000000, 0x20000000, 17, 9
 
 # PyDLL keeps the GIL: a clone between releasing and taking it again would copy a GIL without an owner.
 LIBC = ctypes.PyDLL(None, use_errno=True)
-PYTHON = ctypes.pythonapi
+# Looked up once: every child would do it again, on pages that it has to copy for that.
+BEFORE_FORK, AFTER_FORK_PARENT, AFTER_FORK_CHILD = (
+    getattr(ctypes.pythonapi, "PyOS_" + name) for name in ("BeforeFork", "AfterFork_Parent", "AfterFork_Child")
+)
+SYSCALL, CAPSET = LIBC.syscall, LIBC.capset
+# Version 3 for the caller itself; no capabilities.
+CAPABILITIES = ctypes.byref(ctypes.c_uint64(0x20080522)), ctypes.byref((ctypes.c_uint32 * 6)())
 encode_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 decode_text = json.JSONDecoder().decode
 
@@ -326,18 +332,22 @@ def serve(channel, policy, config, once):
             os._exit(0)
         if config["cpu_seconds"]:
             limit_cpu(config["cpu_seconds"], once)
-        kind, payload = answer(policy, text, context, config["result_limit"])
+        carry_out(channel, policy, text, context, config["result_limit"])
         text = None
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                pass  # the policy closed or replaced it
-        with channel.lock:
-            channel.send(kind, payload)
         if once:
             os._exit(0)
         tidy(os.environ["TMPDIR"])
+
+
+def carry_out(channel, policy, text, context, result_limit):
+    kind, payload = answer(policy, text, context, result_limit)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # the policy closed or replaced it
+    with channel.lock:
+        channel.send(kind, payload)
 
 
 def answer(policy, text, context, result_limit):
@@ -480,6 +490,8 @@ class Template:
         return False
 
     def serve(self):
+        if not self.solo:
+            rehearse()
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, every page that children share
         while True:
@@ -505,13 +517,13 @@ class Template:
         if not self.slots:
             self.reap(wait=True)
         slot = self.slots.pop()
-        PYTHON.PyOS_BeforeFork()
-        pid = LIBC.syscall(self.config["clone"], self.flags, 0, 0, 0, 0)
+        BEFORE_FORK()
+        pid = SYSCALL(self.config["clone"], self.flags, 0, 0, 0, 0)
         if pid == 0:
-            PYTHON.PyOS_AfterFork_Child()
+            AFTER_FORK_CHILD()
             self.become_child(number, slot)
         errno = ctypes.get_errno()
-        PYTHON.PyOS_AfterFork_Parent()
+        AFTER_FORK_PARENT()
         if pid < 0:
             self.slots.append(slot)
             self.control.send(b"N%d %d" % (number, errno))
@@ -561,11 +573,15 @@ class Template:
         for fd in (CONTROL, theirs.detach(), out_read, out_write, err_read, err_write):
             os.close(fd)
         self.control.detach()
-        os.environ["HOME"] = os.environ["TMPDIR"] = slot
+        settle_in(slot)
         os.chdir(slot)
         channel = LoggingHook.channel = Channel(ours)
         warm_up()
         serve(channel, self.policy, config, once=config["mode"] == "process")
+
+
+def settle_in(slot):
+    os.environ["HOME"] = os.environ["TMPDIR"] = slot
 
 
 def restrict_child(config):
@@ -573,7 +589,7 @@ def restrict_child(config):
         # A group of its own: kill(0) must not reach the other children of the template.
         os.setpgid(0, 0)
         # The new user namespace came with all capabilities in it; a run needs none.
-        LIBC.capset(ctypes.byref(ctypes.c_uint64(0x20080522)), ctypes.byref((ctypes.c_uint32 * 6)()))
+        CAPSET(*CAPABILITIES)
         resource.setrlimit(resource.RLIMIT_NPROC, (config["processes"],) * 2)
     else:
         LIBC.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
@@ -587,6 +603,33 @@ def restrict_child(config):
         program = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
         if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
             os._exit(71)
+
+
+class Understudy:
+    """A policy for rehearsals."""
+
+    def __init__(self, rule_id, settings, parameters):
+        self.parameters = parameters
+
+    def eval(self, parameters, input_data, context):
+        return {"allowed": parameters["a"] == input_data["a"], "reason": "a", "input_data": input_data}
+
+
+def rehearse(rounds=24):
+    """Go through the motions of a run, in the template. Python rewrites code while it learns what the code does, and
+    remembers where it has found attributes; what it has written before the fork no child has to copy."""
+    ours, theirs = _socket.socketpair()
+    channel = Channel(ours)
+    policy = Policy.__new__(Policy)
+    policy.fresh, policy.cls = False, Understudy
+    values = '{"a":[1,2.5,"b",null,true],"c":{"d":"e"}}'
+    request = '{"rule_id":"a:1-b","op":"eval","settings":{},"parameters":%s,"input":%s}' % (values, values)
+    host = Channel(theirs)
+    for _ in range(rounds):
+        settle_in(os.environ["TMPDIR"])
+        host.send(b"R", request.encode())
+        carry_out(channel, policy, channel.receive(), Context(channel.ask), 1 << 20)
+        host.receive()
 
 
 def warm_up():

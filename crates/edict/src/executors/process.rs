@@ -19,6 +19,7 @@ use axum::http::HeaderMap;
 use edict_client::records::{ExecutePolicy, ExecutorStatus, Heartbeat, Manage, Object};
 use edict_client::{Client, Error};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,14 +126,15 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_metadata: Object::new(),
         executor_hardware_info: hardware::info(),
     };
+    let mut stop = pin!(stop_signal());
     tokio::select! {
         registered = register(&client, &id, &heartbeat) => registered?,
-        () = stop_signal() => return Ok(()),
+        () = &mut stop => return Ok(()),
     }
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
     let result = tokio::select! {
         result = keep_alive(&client, &id, &heartbeat, &runner) => result,
-        () = stop_signal() => Ok(()),
+        () = stop => Ok(()),
     };
     tracing::info!("stopping: finishing what runs");
     drop(ready);

@@ -63,10 +63,11 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
 
     let common = app.common.clone();
     let routers = vec![router::system(app.clone()), router::engine(common.clone()), router::actions(common)];
+    let stop = stop_signal();
     let serving = listeners.serve(routers, settings.shutdown_grace());
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
 
-    stop_signal().await;
+    stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
     chores.abort_all();
