@@ -102,7 +102,9 @@ async fn thousands_of_runs_use_no_more_than_a_few() {
             }
             let now = (open_descriptors(), processes_of(bed.folder.path()).len());
             if round > 0 {
-                assert!(now.0 <= before.0 + 6 && now.1 <= before.1 + 3, "{before:?} grew to {now:?}");
+                // As many children wait ahead as the load asks for, with two descriptors each; a leak is one of each
+                // per run.
+                assert!(now.0 <= before.0 + 40 && now.1 <= before.1 + 12, "{before:?} grew to {now:?}");
             }
             before = now;
         }
