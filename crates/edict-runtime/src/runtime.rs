@@ -5,6 +5,7 @@ mod files;
 mod start;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -65,7 +66,11 @@ const ATTEMPTS: usize = 2;
 impl Runtime {
     /// Set up `config.dir`, find out what sandbox this machine gives, and be ready to run.
     pub async fn start(config: RuntimeConfig, host: Arc<dyn Host>) -> Result<Arc<Self>, StartError> {
-        files::set_up(&config).map_err(StartError::Folder)?;
+        let set_up = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || files::set_up(&config)).await
+        };
+        set_up.map_err(io::Error::other).and_then(|done| done).map_err(StartError::Folder)?;
         let spawner = Spawner::start(config.launcher.clone()).map_err(StartError::Folder)?;
         let (layers, report) = start::probe(&config, &spawner).await.map_err(StartError::Sandbox)?;
         let places = Semaphore::new(config.max_runs);

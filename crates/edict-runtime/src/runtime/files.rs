@@ -1,17 +1,24 @@
 //! The runtime's own folder, and the removal of whatever a policy has left in it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::RuntimeConfig;
 
 const WORKER: &str = include_str!("../worker.py");
 
-/// The worker's file. Every policy's uid reads it.
+/// Compiles what comes in for the interpreter that runs this, into the file that is its argument.
+const COMPILE: &str = "import sys, _frozen_importlib_external as importer; \
+    code = compile(sys.stdin.buffer.read(), '/worker.py', 'exec', dont_inherit=True); \
+    open(sys.argv[1], 'wb').write(importer._code_to_timestamp_pyc(code))";
+
+/// The worker's file, compiled: a template that compiled it would keep the memory that this took, and every child
+/// would copy the tables of it. Every policy's uid reads it.
 pub(crate) fn worker(config: &RuntimeConfig) -> PathBuf {
-    config.dir.join("worker.py")
+    config.dir.join("worker.pyc")
 }
 
 /// Where each sandbox, in a mount namespace of its own, builds its root.
@@ -31,9 +38,24 @@ pub(crate) fn set_up(config: &RuntimeConfig) -> io::Result<()> {
     fs::create_dir_all(temporary(config))?;
     // Replaced, not written over: templates of another runtime may be reading the old one.
     let fresh = config.dir.join(format!(".worker-{}", std::process::id()));
-    fs::write(&fresh, WORKER)?;
+    compile(&config.python.executable, &fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o644))?;
     fs::rename(fresh, worker(config))
+}
+
+fn compile(python: &Path, to: &Path) -> io::Result<()> {
+    let mut command = Command::new(python);
+    command.args(["-I", "-S", "-B", "-c", COMPILE]).arg(to);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(WORKER.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(format!("python cannot compile the worker: {said}")))
 }
 
 pub(crate) fn clear(config: &RuntimeConfig) {

@@ -29,7 +29,7 @@ pub(crate) use self::root::{build as build_root, slots, system_paths};
 /// Where the policy's code, the worker and the temporary folders are inside the mount namespace.
 pub(crate) const CODE: &str = "/policy";
 /// The worker's file inside the mount namespace.
-pub(crate) const WORKER: &str = "/worker.py";
+pub(crate) const WORKER: &str = "/worker.pyc";
 /// The parent of the temporary folders inside the mount namespace.
 pub(crate) const TMP: &str = "/tmp";
 
