@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::execution::Runner;
 use crate::executors::status;
 use crate::policies::context;
 use crate::policies::registry::Registry;
@@ -10,6 +11,9 @@ use sqlx::postgres::PgListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+
+/// Bytes of unpacked code that are kept beside what is in use.
+const CODE_CACHE: u64 = 4 << 30;
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -31,6 +35,15 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         "removing unused code",
         swept,
         async |registry: &Arc<Registry>| registry.sweep_bundles().await.map(|_| ()),
+    ));
+    let code = Arc::clone(&app.runner);
+    chores.spawn(every(
+        Duration::from_secs(3600),
+        "trimming the cache of unpacked code",
+        code,
+        async |runner: &Arc<Runner>| {
+            runner.tools.bundles.evict(CODE_CACHE).await.map(|_| ()).map_err(ApiError::internal)
+        },
     ));
     let runner = Arc::clone(&app.runner);
     chores.spawn(every(Duration::from_secs(2), "measuring the executor", runner, async |runner: &Arc<_>| {
