@@ -5,7 +5,6 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, Reply};
-use crate::store::StoreError;
 use axum::extract::State;
 use edict_client::records::{Asset, Object};
 
@@ -24,12 +23,6 @@ pub(crate) async fn create(
 ) -> Result<Data<Asset>, ApiError> {
     let asset = record::from_payload(payload, None)?;
     record::check_url(&asset)?;
-    let store = &app.registry.store;
-    let mut tx = store.begin().await?;
-    match ASSETS.insert(&mut tx, store.dialect(), &asset.asset_uri, &record::to_document(&asset)?).await {
-        Err(StoreError::Exists) => return Err(ASSETS.taken(&asset.asset_uri)),
-        done => done?,
-    }
-    tx.commit().await?;
+    ASSETS.create(&app.registry.store, &asset.asset_uri, &asset).await?;
     Ok(Data::new(asset).revision(1))
 }

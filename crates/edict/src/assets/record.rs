@@ -4,7 +4,6 @@ use crate::error::{ApiError, Code};
 use crate::http::document;
 use crate::policies::record::check_name;
 use edict_client::records::{Asset, Object};
-use serde_json::Value;
 
 /// Fields that only the server sets.
 pub(super) const OWN_FIELDS: [&str; 6] =
@@ -49,9 +48,4 @@ pub(crate) fn check_url(asset: &Asset) -> Result<(), ApiError> {
             crate::shorten(&asset.asset_public_url)
         ),
     ))
-}
-
-/// The record as it is stored.
-pub(crate) fn to_document(asset: &Asset) -> Result<Value, ApiError> {
-    serde_json::to_value(asset).map_err(ApiError::internal)
 }

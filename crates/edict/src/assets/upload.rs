@@ -6,7 +6,6 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Data, Reply, decode};
-use crate::store::StoreError;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
@@ -76,13 +75,7 @@ async fn register(
     asset_id.clone_into(&mut asset.asset_id);
     asset.asset_public_url = format!("{}/asset-object/{asset_id}", app.public_url);
     asset.asset_file_info = Some(info);
-    let store = &app.registry.store;
-    let mut tx = store.begin().await?;
-    match ASSETS.insert(&mut tx, store.dialect(), &asset.asset_uri, &record::to_document(&asset)?).await {
-        Err(StoreError::Exists) => return Err(ASSETS.taken(&asset.asset_uri)),
-        done => done?,
-    }
-    tx.commit().await?;
+    ASSETS.create(&app.registry.store, &asset.asset_uri, &asset).await?;
     Ok(Data::new(asset).revision(1))
 }
 

@@ -5,7 +5,6 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, Reply};
-use crate::store::StoreError;
 use axum::extract::State;
 use edict_client::records::{Executor, Object};
 
@@ -23,13 +22,6 @@ pub(crate) async fn create(
     Body(payload): Body<Object>,
 ) -> Result<Data<Executor>, ApiError> {
     let executor = record::from_payload(payload, None)?;
-    let store = &app.registry.store;
-    let mut tx = store.begin().await?;
-    let document = record::to_document(&executor)?;
-    match EXECUTORS.insert(&mut tx, store.dialect(), &executor.executor_id, &document).await {
-        Err(StoreError::Exists) => return Err(EXECUTORS.taken(&executor.executor_id)),
-        done => done?,
-    }
-    tx.commit().await?;
+    EXECUTORS.create(&app.registry.store, &executor.executor_id, &executor).await?;
     Ok(Data::new(executor).revision(1))
 }

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Body, Data, Path};
+use crate::store::documents::to_document;
 use crate::store::{Statement, Store, StoreError};
 use axum::extract::State;
 use edict_client::records::{Executor, ExecutorStatus, Heartbeat, Object};
@@ -91,7 +92,7 @@ async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<(), 
         }
         let payload = serde_json::to_value(&told).map_err(ApiError::internal)?;
         let payload = payload.as_object().cloned().unwrap_or_default();
-        let document = record::to_document(&record::from_payload(payload, old.as_ref())?)?;
+        let document = to_document(&record::from_payload(payload, old.as_ref())?)?;
         let mut tx = store.begin().await?;
         let written = match &found {
             Some(found) => {

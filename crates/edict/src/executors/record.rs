@@ -4,7 +4,6 @@ use crate::error::{ApiError, Code};
 use crate::http::document;
 use crate::policies::record::check_name;
 use edict_client::records::{Executor, ExecutorStatus, Object};
-use serde_json::Value;
 
 /// Fields that only the server sets.
 pub(super) const OWN_FIELDS: [&str; 3] = ["created_at", "updated_at", "revision"];
@@ -54,9 +53,4 @@ pub(crate) fn check_host(uri: &str) -> Result<(), ApiError> {
             crate::shorten(uri)
         ),
     ))
-}
-
-/// The record as it is stored.
-pub(crate) fn to_document(executor: &Executor) -> Result<Value, ApiError> {
-    serde_json::to_value(executor).map_err(ApiError::internal)
 }

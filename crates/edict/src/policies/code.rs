@@ -1,8 +1,9 @@
 //! Where a policy's code comes from, and that it is what it must be before anyone can run it.
 
+use super::POLICIES;
 use super::registry::{Registry, store_bundle};
-use super::{POLICIES, record};
 use crate::error::{ApiError, Code};
+use crate::store::documents::to_document;
 use bytes::Bytes;
 use edict_client::records::Policy;
 use edict_runtime::SourceFault;
@@ -140,7 +141,7 @@ pub(crate) async fn pin(registry: &Registry, uri: &str) -> Result<String, ApiErr
             Found::Unreachable { url, problem } => return Err(unreachable(&url, &problem)),
         };
         let pinned = Policy { code_digest: Some(bundle.digest.clone()), revision: revision + 1, ..policy };
-        let document = record::to_document(&pinned)?;
+        let document = to_document(&pinned)?;
         let dialect = registry.store.dialect();
         let mut tx = registry.store.begin().await?;
         store_bundle(&mut tx, &bundle).await?;

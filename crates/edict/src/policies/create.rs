@@ -8,6 +8,7 @@ use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, Parameters, Reply};
 use crate::store::StoreError;
+use crate::store::documents::to_document;
 use axum::extract::State;
 use edict_client::records::{Object, Policy};
 use edict_runtime::bundle::Bundle;
@@ -84,7 +85,7 @@ pub(crate) async fn store(
     if let Some(bundle) = bundle {
         store_bundle(&mut tx, bundle).await?;
     }
-    match POLICIES.insert(&mut tx, registry.store.dialect(), uri, &record::to_document(policy)?).await {
+    match POLICIES.insert(&mut tx, registry.store.dialect(), uri, &to_document(policy)?).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(uri)),
         done => done?,
     }

@@ -45,11 +45,6 @@ pub(crate) fn from_payload(mut payload: Object, previous: Option<&Policy>) -> Re
     Ok(policy)
 }
 
-/// The record as it is stored.
-pub(crate) fn to_document(policy: &Policy) -> Result<Value, ApiError> {
-    serde_json::to_value(policy).map_err(ApiError::internal)
-}
-
 /// A list of tags is accepted for the comma-separated string that records hold.
 fn join_tags(tags: &mut Value) -> Result<(), ApiError> {
     let Value::Array(list) = tags else { return Ok(()) };

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
 use crate::http::{Body, Data, IfMatch, Parameters, Path, Reply};
-use crate::store::documents::{changed, invalid_update, refuse_own_fields};
+use crate::store::documents::{changed, invalid_update, refuse_own_fields, to_document};
 use crate::store::{Statement, StoreError, Tx};
 use axum::extract::State;
 use edict_client::records::{Object, Policy, PolicyState};
@@ -88,7 +88,7 @@ async fn pin(
 /// Writes the new record, which `tx` has locked, and takes along what belongs to it.
 async fn replace(registry: &Registry, mut tx: Tx, old: &Policy, new: &Policy) -> Result<(), ApiError> {
     let (from, to) = (old.policy_rule_uri.as_str(), new.policy_rule_uri.as_str());
-    let document = record::to_document(new)?;
+    let document = to_document(new)?;
     let dialect = registry.store.dialect();
     match POLICIES.replace(&mut tx, dialect, (from, old.revision), (to, &document)).await {
         Err(StoreError::Exists) => return Err(POLICIES.taken(to)),

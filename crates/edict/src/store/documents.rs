@@ -120,6 +120,25 @@ impl Collection {
         tx.execute(Statement::new(sql).bind(key).bind(doc.to_string())).await.map(|_| ())
     }
 
+    /// Stores a new record, in a transaction of its own.
+    ///
+    /// # Errors
+    /// 409 when the key is taken.
+    pub(crate) async fn create(
+        &self,
+        store: &Store,
+        key: &str,
+        record: &impl Serialize,
+    ) -> Result<(), ApiError> {
+        let doc = to_document(record)?;
+        let mut tx = store.begin().await?;
+        match self.insert(&mut tx, store.dialect(), key, &doc).await {
+            Err(StoreError::Exists) => return Err(self.taken(key)),
+            done => done?,
+        }
+        Ok(tx.commit().await?)
+    }
+
     /// Replaces a record, perhaps under a new key, if it still has the revision `from`. False when it has not.
     ///
     /// # Errors
@@ -177,7 +196,7 @@ impl Collection {
         if_match.check(document.revision)?;
         let old: R = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
         let Change { key: new_key, new, also } = build(changed(&old, update.as_ref(), &payload)?, &old)?;
-        let doc = serde_json::to_value(&new).map_err(ApiError::internal)?;
+        let doc = to_document(&new)?;
         match self.replace(&mut tx, store.dialect(), (key, document.revision), (&new_key, &doc)).await {
             Err(StoreError::Exists) => return Err(self.taken(&new_key)),
             Ok(false) => return Err(self.contended(key)),
@@ -259,6 +278,11 @@ impl Collection {
     }
 }
 
+/// A record as it is stored.
+pub(crate) fn to_document(record: &impl Serialize) -> Result<Value, ApiError> {
+    serde_json::to_value(record).map_err(ApiError::internal)
+}
+
 /// A record's fields after a change: `payload` itself when it is a full record, else what the operators make of it.
 pub(crate) fn changed<R: Serialize>(
     old: &R,
@@ -268,7 +292,7 @@ pub(crate) fn changed<R: Serialize>(
     let new = match update {
         None => payload.clone(),
         Some(update) => {
-            let mut document = serde_json::to_value(old).map_err(ApiError::internal)?;
+            let mut document = to_document(old)?;
             update.apply(&mut document).map_err(invalid_update)?;
             document
         }
