@@ -2,6 +2,7 @@
 
 use crate::auth::Tokens;
 use crate::execution::Runner;
+use crate::functions::Functions;
 use crate::policies::registry::Registry;
 use crate::settings::Settings;
 use axum::extract::FromRef;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<Registry>,
     pub(crate) runner: Arc<Runner>,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

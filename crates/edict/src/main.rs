@@ -7,6 +7,7 @@ mod cli;
 mod error;
 mod execution;
 mod executors;
+mod functions;
 mod health;
 mod http;
 mod policies;

@@ -6,11 +6,21 @@
 mod asset;
 mod execution;
 mod executor;
+mod function;
+mod graph;
+mod job;
+mod placement;
 mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
+pub use function::{
+    Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,
+};
+pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
+pub use job::{Job, JobStatus, SubmitJob};
+pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};
 
 /// A JSON object.

@@ -26,8 +26,8 @@ pub(crate) enum Home {
 
 /// The policy system, seen from an executor.
 pub(crate) struct Remote {
-    client: Client,
-    executor_id: String,
+    pub(crate) client: Client,
+    pub(crate) executor_id: String,
     /// How many compiled policies are kept.
     keep: usize,
     compiled: DashMap<String, (Instant, Arc<Compiled>)>,
@@ -107,7 +107,7 @@ impl Home {
 }
 
 /// The policy system's refusal, as this executor's answer.
-fn relay(error: Error) -> ApiError {
+pub(crate) fn relay(error: Error) -> ApiError {
     match error {
         Error::Api(error) => match Code::from_text(&error.code) {
             Some(code) => ApiError::new(code, error.message).details(error.details),

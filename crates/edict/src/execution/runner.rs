@@ -32,7 +32,7 @@ pub(crate) struct Tools {
 /// An executor.
 pub(crate) struct Runner {
     pub(crate) tools: Tools,
-    home: Arc<Home>,
+    pub(crate) home: Arc<Home>,
     max_runs: usize,
 }
 

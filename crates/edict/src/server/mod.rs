@@ -11,6 +11,7 @@ use crate::auth::Tokens;
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::{self, LOCAL};
+use crate::functions::Functions;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -97,6 +98,7 @@ async fn build(
         http: registry.http.clone(),
         registry,
         runner,
+        functions: Arc::new(Functions::default()),
         public_url,
         common,
     }))
