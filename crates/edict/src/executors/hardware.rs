@@ -11,8 +11,8 @@ pub(crate) fn host_name() -> String {
     System::host_name().unwrap_or_else(|_| "localhost".to_owned())
 }
 
-/// Reads the machine's hardware. What the platform does not tell counts as 0.
-pub(crate) fn info() -> Object {
+/// Reads the machine's hardware. What the platform does not tell counts as 0. `max_replicas` is told with it.
+pub(crate) fn info(max_replicas: u32) -> Object {
     let (memory, swap) =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
             .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
@@ -29,6 +29,7 @@ pub(crate) fn info() -> Object {
         "network": {"interfaces": interfaces, "txBandwidth": 0, "rxBandwidth": 0},
     });
     let mut info = machine.as_object().cloned().unwrap_or_default();
+    info.insert("max_replicas".to_owned(), max_replicas.into());
     info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [machine]}));
     info
 }
@@ -40,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_machine_is_described() {
-        let info = Value::Object(info());
+        let info = Value::Object(info(64));
         assert!(info["vcpus"]["count"].as_u64().unwrap() >= 1);
         assert!(info["memory"].as_u64().unwrap() > 100);
         assert_eq!(info["nodes"]["nodeData"][0]["memory"], info["memory"]);

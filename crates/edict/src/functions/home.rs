@@ -61,10 +61,14 @@ impl Home {
         }
     }
 
-    /// Whether the function is still there: what its last calls write must not outlive it.
-    pub(crate) async fn has_function(&self, name: &str) -> Result<bool, ApiError> {
-        let Self::Registry(registry) = self else { return Ok(true) };
+    /// Checks that the function is still there: what its last calls write must not outlive it.
+    ///
+    /// # Errors
+    /// 404.
+    pub(crate) async fn check_function(&self, name: &str) -> Result<(), ApiError> {
+        let Self::Registry(registry) = self else { return Ok(()) };
         let sql = "SELECT revision FROM functions WHERE key = $1";
-        Ok(registry.store.fetch_one::<(i64,)>(Statement::new(sql).bind(name)).await?.is_some())
+        let row = registry.store.fetch_one::<(i64,)>(Statement::new(sql).bind(name)).await?;
+        row.map(drop).ok_or_else(|| FUNCTIONS.missing(name))
     }
 }
