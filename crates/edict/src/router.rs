@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, health, http, policies};
+use crate::{assets, executors, graphs, health, http, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -31,6 +31,13 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::state::read_state, executors::state::change_state))
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
+        .routes(routes!(graphs::create::create))
+        .routes(routes!(graphs::query::query))
+        .routes(routes!(graphs::check::check))
+        .routes(routes!(graphs::read::read, graphs::update::update, graphs::delete::delete))
+        .routes(routes!(graphs::execute::execute_graph))
+        .routes(routes!(graphs::read_run::read_run))
+        .routes(routes!(graphs::query_runs::query_runs))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -55,6 +62,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     tags(
         (name = "policies", description = "Versioned Python code with its schemas, settings and parameters"),
         (name = "executors", description = "Where policies run"),
+        (name = "graphs", description = "Functions that feed each other, and their runs"),
         (name = "assets", description = "Stored files")
     )
 )]

@@ -18,7 +18,7 @@ pub use executor::{Executor, ExecutorStatus};
 pub use function::{
     Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,
 };
-pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
+pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};

@@ -171,7 +171,7 @@ impl Runner {
 }
 
 /// Inputs pass through as text, which hides how deep they are; Python's reader would end in an error of its own.
-fn check_depth(input: &str) -> Result<(), ApiError> {
+pub(crate) fn check_depth(input: &str) -> Result<(), ApiError> {
     /// As deep as other bodies may be.
     const DEEPEST: usize = 128;
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);

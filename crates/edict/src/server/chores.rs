@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
+use crate::graphs::Graphs;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -50,8 +51,20 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    let graphs = Arc::clone(&app.graphs);
+    chores.spawn(async move { graphs.record_runs().await });
+    let days = app.settings.graph_run_retention_days;
+    if days > 0 {
+        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "removing old runs of graphs",
+            graphs,
+            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
+        ));
+    }
     if let Store::Postgres(pool) = &app.registry.store {
-        chores.spawn(follow_changes(pool.clone(), registry));
+        chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
     chores
 }
@@ -72,29 +85,37 @@ async fn every<T>(
     }
 }
 
-/// Drops policies from memory that other servers on the same database changed.
-async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
+/// Drops from memory what other servers on the same database changed.
+async fn follow_changes(pool: sqlx::PgPool, app: App) {
     loop {
         match PgListener::connect_with(&pool).await {
             Ok(mut listener) => {
-                if let Err(error) = listen(&mut listener, &registry).await {
+                if let Err(error) = listen(&mut listener, &app).await {
                     tracing::warn!(%error, "lost the database's announcements");
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
         }
         // Whatever was announced while nobody listened is unknown.
-        registry.forget_all();
+        forget_all(&app);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn listen(listener: &mut PgListener, registry: &Registry) -> sqlx::Result<()> {
-    listener.listen("edict_policies").await?;
-    registry.forget_all();
+async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
+    listener.listen_all(["edict_policies", "edict_graphs"]).await?;
+    forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
-        registry.forget(announced.payload());
+        match announced.channel() {
+            "edict_graphs" => app.graphs.forget(announced.payload()),
+            _ => app.registry.forget(announced.payload()),
+        }
     }
     Ok(())
+}
+
+fn forget_all(app: &App) {
+    app.registry.forget_all();
+    app.graphs.forget_all();
 }

@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
+use crate::graphs::Graphs;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -80,6 +81,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     chores.abort_all();
     serving.stop().await;
     app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    if let Err(error) = app.graphs.flush().await {
+        tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
+    }
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -102,9 +106,10 @@ async fn build(
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        registry,
         runner,
         functions: Arc::new(Functions::default()),
+        graphs: Arc::new(Graphs::new(registry.store.clone())),
+        registry,
         public_url,
         common,
     }))
