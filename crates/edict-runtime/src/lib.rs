@@ -29,6 +29,6 @@ pub use self::config::RuntimeConfig;
 pub use self::error::{Fault, Limit, RunError, StartError};
 pub use self::host::{ContextOp, Host};
 pub use self::logs::{LogLevel, LogRecord};
-pub use self::policy::{Isolation, Limits, Operation, Outcome, Policy};
+pub use self::policy::{Isolation, Limits, LogSink, Operation, Outcome, Policy, RunOptions};
 pub use self::runtime::{Runtime, Stats};
 pub use self::sandbox::SandboxReport;

@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, health, http, policies};
+use crate::{assets, executors, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -31,6 +31,16 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::state::read_state, executors::state::change_state))
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
+        .routes(routes!(jobs::submit::submit))
+        .routes(routes!(jobs::submit::submit_anywhere))
+        .routes(routes!(jobs::submit::submit_to_no_executor))
+        .routes(routes!(jobs::query::query))
+        .routes(routes!(jobs::read::read, jobs::cancel::cancel))
+        .routes(routes!(jobs::logs::logs))
+        .routes(routes!(jobs::claim::claim))
+        .routes(routes!(jobs::renew::renew))
+        .routes(routes!(jobs::log::log))
+        .routes(routes!(jobs::finish::finish))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -43,6 +53,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     OpenApiRouter::with_openapi(Executor::openapi())
         .routes(routes!(executors::process::execute_policy))
         .routes(routes!(executors::process::execute_mgmt_command))
+        .routes(routes!(executors::process::wake))
 }
 
 #[derive(OpenApi)]
@@ -55,6 +66,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     tags(
         (name = "policies", description = "Versioned Python code with its schemas, settings and parameters"),
         (name = "executors", description = "Where policies run"),
+        (name = "jobs", description = "Runs that wait in a durable queue"),
         (name = "assets", description = "Stored files")
     )
 )]

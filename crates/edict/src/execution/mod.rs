@@ -7,6 +7,6 @@ mod runner;
 mod start;
 
 pub(crate) use compiled::Compiled;
-pub(crate) use home::Home;
+pub(crate) use home::{Home, relay};
 pub(crate) use runner::{Finished, Runner, Tools};
 pub(crate) use start::{StartError, find_python, start_tools};

@@ -4,6 +4,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
+use crate::jobs::lease;
+use crate::jobs::queue::Queue;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -50,8 +52,22 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    let queue = || Arc::clone(&app.jobs.queue);
+    chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.sweep().await
+    }));
+    chores.spawn(every(Duration::from_secs(5), "counting jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.gauge().await
+    }));
+    let keep = Duration::from_secs(u64::from(app.settings.job_retention_days) * 86_400);
+    chores.spawn(every(
+        Duration::from_secs(600),
+        "removing old jobs",
+        queue(),
+        async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
+    ));
     if let Store::Postgres(pool) = &app.registry.store {
-        chores.spawn(follow_changes(pool.clone(), registry));
+        chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
     chores
 }
@@ -72,29 +88,32 @@ async fn every<T>(
     }
 }
 
-/// Drops policies from memory that other servers on the same database changed.
-async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
+/// Hears what other servers on the same database changed: policies are dropped from memory, workers look for jobs.
+async fn follow_changes(pool: sqlx::PgPool, app: App) {
     loop {
         match PgListener::connect_with(&pool).await {
             Ok(mut listener) => {
-                if let Err(error) = listen(&mut listener, &registry).await {
+                if let Err(error) = listen(&mut listener, &app).await {
                     tracing::warn!(%error, "lost the database's announcements");
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
         }
         // Whatever was announced while nobody listened is unknown.
-        registry.forget_all();
+        app.registry.forget_all();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn listen(listener: &mut PgListener, registry: &Registry) -> sqlx::Result<()> {
-    listener.listen("edict_policies").await?;
-    registry.forget_all();
+async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
+    listener.listen_all(["edict_policies", "edict_jobs"]).await?;
+    app.registry.forget_all();
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
-        registry.forget(announced.payload());
+        match announced.channel() {
+            "edict_jobs" => app.jobs.heard(announced.payload()).await,
+            _ => app.registry.forget(announced.payload()),
+        }
     }
     Ok(())
 }

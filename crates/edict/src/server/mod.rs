@@ -11,7 +11,12 @@ use crate::auth::Tokens;
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::{self, LOCAL};
+use crate::executors::wake::Wakes;
 use crate::functions::Functions;
+use crate::jobs::Jobs;
+use crate::jobs::queue::Queue;
+use crate::jobs::source::Source;
+use crate::jobs::worker::Worker;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -19,6 +24,7 @@ use crate::{router, telemetry};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
     executors::heartbeat::register_local(&store, &app.public_url, executors::hardware::info()).await?;
+    app.jobs.queue.take_over_local().await?;
+    let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();
@@ -71,9 +79,12 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    app.stopping.cancel();
+    let grace = settings.shutdown_grace();
+    tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
+    worker.abort();
     chores.abort_all();
-    serving.stop().await;
-    app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    app.runner.tools.runtime.stop(grace).await;
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -91,7 +102,11 @@ async fn build(
         url => url.trim_end_matches('/').to_owned(),
     };
     let own_urls = vec![public_url.clone(), system_url.to_owned()];
-    let (registry, runner) = assemble(settings, store, &settings.data_dir, own_urls).await?;
+    let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
+    let wakes = Wakes::new(store.clone(), registry.http.clone());
+    let queue = Queue::new(store, Arc::clone(&wakes));
+    let source = Source::Queue(Arc::clone(&queue));
+    let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
     let common = common(settings, settings.auth_tokens.clone(), metrics);
     Ok(App::new(Shared {
         settings: settings.clone(),
@@ -99,8 +114,11 @@ async fn build(
         registry,
         runner,
         functions: Arc::new(Functions::default()),
+        jobs: Jobs { queue, worker },
+        wakes,
         public_url,
         common,
+        stopping: CancellationToken::new(),
     }))
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) index_url: Secret,
     pub(crate) max_runs: usize,
     pub(crate) run_queue: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) job_retention_days: u32,
     pub(crate) max_timeout_ms: u64,
     pub(crate) max_memory_mb: u64,
     pub(crate) max_processes: u32,
@@ -135,6 +137,9 @@ impl Settings {
         }
         if self.max_runs == 0 {
             return invalid("max_runs", "must be at least 1");
+        }
+        if self.max_jobs == 0 {
+            return invalid("max_jobs", "must be at least 1");
         }
         Ok(self)
     }
