@@ -108,7 +108,8 @@ impl Runtime {
         let _place = self.admit().await?;
         self.runs.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let asked = Limits { timeout: options.timeout.unwrap_or(policy.limits.timeout), ..policy.limits.clone() };
+        let asked =
+            Limits { timeout: options.timeout.unwrap_or(policy.limits.timeout), ..policy.limits.clone() };
         let limits = asked.within(&self.config.caps);
         let kind = match policy.isolation {
             Isolation::Instance if !options.own_process => Kind::Instance,

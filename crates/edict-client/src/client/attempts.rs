@@ -2,9 +2,7 @@
 
 use super::Client;
 use crate::Error;
-use crate::records::{
-    AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
-};
+use crate::records::{AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 
 impl Client {
     /// Gives a runner the next attempts of jobs that wait for its executor.

@@ -14,9 +14,7 @@ mod placement;
 mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
-pub use attempt::{
-    AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
-};
+pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{

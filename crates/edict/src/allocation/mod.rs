@@ -5,7 +5,9 @@ use crate::error::ApiError;
 use crate::executors::{EXECUTORS, LOCAL};
 use edict_client::records::{Labels, SubmitJob};
 
-pub(crate) struct Request<'a>(#[expect(dead_code, reason = "stands in until allocation lands")] &'a SubmitJob);
+pub(crate) struct Request<'a>(
+    #[expect(dead_code, reason = "stands in until allocation lands")] &'a SubmitJob,
+);
 
 impl<'a> Request<'a> {
     pub(crate) fn job(job: &'a SubmitJob) -> Self {

@@ -79,7 +79,11 @@ impl Wakes {
     async fn tell_until_told(&self, executor_id: &str) {
         loop {
             if let Err(error) = self.tell(executor_id).await {
-                tracing::debug!(executor = executor_id, error = error.message(), "an executor could not be told");
+                tracing::debug!(
+                    executor = executor_id,
+                    error = error.message(),
+                    "an executor could not be told"
+                );
             }
             if self.telling.remove_if(executor_id, |_, again| !*again).is_some() {
                 return;

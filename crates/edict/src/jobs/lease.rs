@@ -54,7 +54,9 @@ impl Queue {
 
     /// Ends a runner's lease: it is going, and has given back what it had.
     pub(super) async fn leave(&self, runner_id: &str) -> Result<(), StoreError> {
-        self.store.execute(Statement::new("DELETE FROM runners WHERE runner_id = $1").bind(runner_id)).await?;
+        self.store
+            .execute(Statement::new("DELETE FROM runners WHERE runner_id = $1").bind(runner_id))
+            .await?;
         Ok(())
     }
 
@@ -79,7 +81,8 @@ impl Queue {
         );
         self.take_over(Statement::new(select(dialect, &sql)).bind(lease)).await?;
         self.fail_homeless().await?;
-        let sql = format!("SELECT count(*) FROM runners WHERE executor_id = 'local' AND seen_at >= {clock} - $1");
+        let sql =
+            format!("SELECT count(*) FROM runners WHERE executor_id = 'local' AND seen_at >= {clock} - $1");
         let servers = self.store.fetch_one::<(i64,)>(Statement::new(sql).bind(lease)).await?;
         self.others.store(servers.is_some_and(|(count,)| count > 1), Ordering::Relaxed);
         Ok(())
@@ -92,7 +95,8 @@ impl Queue {
         self.store.execute(Statement::new(sql).bind(micros(LEASE * 60))).await?;
         let before = crate::timestamp(time::OffsetDateTime::now_utc() - keep);
         loop {
-            let old = format!("SELECT key FROM jobs WHERE finished_at < $1 ORDER BY finished_at LIMIT {MOST}");
+            let old =
+                format!("SELECT key FROM jobs WHERE finished_at < $1 ORDER BY finished_at LIMIT {MOST}");
             let mut tx = self.store.begin().await?;
             for sql in [
                 format!("DELETE FROM job_logs WHERE job_id IN ({old})"),
@@ -125,11 +129,15 @@ impl Queue {
     async fn fail_homeless(&self) -> Result<(), ApiError> {
         let sql = "job_status = 'pending' AND ready_at < $1 \
                    AND NOT EXISTS (SELECT 1 FROM executors WHERE executors.key = jobs.executor_id)";
-        let statement = Statement::new(select(self.store.dialect(), sql)).bind(crate::now_micros() - micros(HOMELESS));
+        let statement =
+            Statement::new(select(self.store.dialect(), sql)).bind(crate::now_micros() - micros(HOMELESS));
         for found in self.select(statement).await? {
             let fault = RunFault {
                 code: Code::ExecutorNotFound.as_str().to_owned(),
-                message: format!("the executor `{}` was removed while the job waited for it", found.job.executor_id),
+                message: format!(
+                    "the executor `{}` was removed while the job waited for it",
+                    found.job.executor_id
+                ),
                 details: serde_json::Value::Null,
             };
             self.change(found, Change::Fail(fault), None).await?;

@@ -25,7 +25,8 @@ pub(super) fn changed(job: &Job, was: JobStatus) {
             Some(fault) if job.job_status == JobStatus::Failed => fault.code.clone(),
             _ => job.job_status.as_str().to_owned(),
         };
-        metrics::counter!("edict_jobs_finished_total", "executor" => executor(), "outcome" => outcome).increment(1);
+        metrics::counter!("edict_jobs_finished_total", "executor" => executor(), "outcome" => outcome)
+            .increment(1);
     }
 }
 
@@ -51,7 +52,10 @@ impl Queue {
         ];
         for (name, sql) in counts {
             let row = self.store.fetch_one::<(i64,)>(Statement::new(sql)).await?;
-            #[expect(clippy::cast_precision_loss, reason = "counts of jobs are far from where floats lose digits")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "counts of jobs are far from where floats lose digits"
+            )]
             metrics::gauge!(name).set(row.map_or(0, |(count,)| count) as f64);
         }
         Ok(())

@@ -127,7 +127,8 @@ impl Queue {
         let mut tx = self.store.begin().await?;
         let rows = tx.fetch::<FoundRow>(statement).await?;
         tx.commit().await?;
-        let mut claimed = rows.into_iter().map(|row| found(row).map(Found::claimed)).collect::<Result<Vec<_>, _>>()?;
+        let mut claimed =
+            rows.into_iter().map(|row| found(row).map(Found::claimed)).collect::<Result<Vec<_>, _>>()?;
         claimed.sort_by(|a, b| a.job.created_at.cmp(&b.job.created_at));
         Ok(claimed)
     }
@@ -271,7 +272,8 @@ impl Queue {
         {
             let pool = pool.clone();
             tokio::spawn(async move {
-                let announced = sqlx::query("SELECT pg_notify('edict_jobs', $1)").bind(what).execute(&pool).await;
+                let announced =
+                    sqlx::query("SELECT pg_notify('edict_jobs', $1)").bind(what).execute(&pool).await;
                 if let Err(error) = announced {
                     tracing::debug!(%error, "other servers could not be told of a job");
                 }

@@ -20,8 +20,9 @@ pub(super) fn from_request(
     executor_id: &str,
     node_id: Option<String>,
 ) -> Result<Job, ApiError> {
-    let invalid =
-        |field: &str, problem: &str| Err(ApiError::new(Code::InvalidField, format!("field `{field}` {problem}")));
+    let invalid = |field: &str, problem: &str| {
+        Err(ApiError::new(Code::InvalidField, format!("field `{field}` {problem}")))
+    };
     let name = request.name.unwrap_or_else(|| request.policy_rule_uri.clone());
     if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains('\0') {
         return invalid("name", &format!("must have 1 to {LONGEST_NAME} characters, without NUL"));

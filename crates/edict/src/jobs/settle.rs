@@ -67,8 +67,10 @@ mod tests {
     use crate::jobs::record::from_request;
 
     fn job(backoff_limit: u32, attempts: u32) -> Job {
-        let request = serde_json::json!({"policy_rule_uri": "a:1-b", "inputs": 1, "backoff_limit": backoff_limit});
-        let mut job = from_request(serde_json::from_str(&request.to_string()).unwrap(), "local", None).unwrap();
+        let request =
+            serde_json::json!({"policy_rule_uri": "a:1-b", "inputs": 1, "backoff_limit": backoff_limit});
+        let mut job =
+            from_request(serde_json::from_str(&request.to_string()).unwrap(), "local", None).unwrap();
         (job.attempts, job.job_status) = (attempts, JobStatus::Running);
         job
     }

@@ -36,7 +36,11 @@ impl Source {
     }
 
     /// The next attempts for a runner.
-    pub(super) async fn claim(&self, executor_id: &str, claim: &ClaimJobs) -> Result<Vec<ClaimedJob>, ApiError> {
+    pub(super) async fn claim(
+        &self,
+        executor_id: &str,
+        claim: &ClaimJobs,
+    ) -> Result<Vec<ClaimedJob>, ApiError> {
         match self {
             Self::Queue(queue) => queue.claim(executor_id, claim).await,
             Self::Remote(client) => client.claim_jobs(executor_id, claim).await.map_err(relay),

@@ -123,7 +123,8 @@ impl Worker {
 
     /// A place for a new job, if one is free and nobody waits for it.
     pub(super) fn place(self: &Arc<Self>, job_id: &str) -> Option<Place> {
-        if self.backlog.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire) || !self.has_lease() {
+        if self.backlog.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire) || !self.has_lease()
+        {
             return None;
         }
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
@@ -136,7 +137,12 @@ impl Worker {
             Entry::Vacant(free) => {
                 let ended = CancellationToken::new();
                 free.insert(ended.clone());
-                Some(Place { worker: Arc::clone(self), job_id: job_id.to_owned(), ended, permit: Some(permit) })
+                Some(Place {
+                    worker: Arc::clone(self),
+                    job_id: job_id.to_owned(),
+                    ended,
+                    permit: Some(permit),
+                })
             }
         }
     }
@@ -194,7 +200,9 @@ impl Worker {
         let unknown: HashSet<HeldJob> =
             held.into_iter().filter(|held| !known.contains(&held.job_id)).collect();
         // What is being accepted right now is here before it is held.
-        gone.iter().filter(|job| self.is_remote() || doubts.gone.contains(*job)).for_each(|job| self.kill(job));
+        gone.iter()
+            .filter(|job| self.is_remote() || doubts.gone.contains(*job))
+            .for_each(|job| self.kill(job));
         // What a reply brought that was lost on its way is held by us and not here; but so is what was accepted and
         // has ended since `known` was made: only what stays so is given back.
         for held in unknown.intersection(&doubts.unknown) {
@@ -318,7 +326,11 @@ impl Place {
             match source.finish(executor_id, claimed, end.clone(), log.unsaved(claimed)).await {
                 Ok(_) => return,
                 Err(error) => {
-                    tracing::warn!(job = claimed.job.job_id, error = error.message(), "a job's end is not stored yet");
+                    tracing::warn!(
+                        job = claimed.job.job_id,
+                        error = error.message(),
+                        "a job's end is not stored yet"
+                    );
                     if error.code() == Code::Internal {
                         // The database may refuse what it is to hold; the failure is small and plain.
                         end = AttemptEnd::Failed(super::settle::fault(error));

@@ -59,7 +59,10 @@ async fn the_requests_of_the_spec() {
         let labels = json!({"$set": {"metadata.node_labels": {"zone": "us-central1-a"}}});
         assert_eq!(app.json("PUT", "/executor/executor-001", &labels).await.0, 200);
         let card = json!({"policy_parameters": {"local_allowlist": []}});
-        let mut record = policy("ip_allowlist", &policy_source("return {'allowed': input_data['ip'] in parameters['local_allowlist']}"));
+        let mut record = policy(
+            "ip_allowlist",
+            &policy_source("return {'allowed': input_data['ip'] in parameters['local_allowlist']}"),
+        );
         record["release_tag"] = json!("beta");
         record["policy_parameters"] = card["policy_parameters"].clone();
         app.register_record(record).await;
@@ -80,8 +83,15 @@ async fn the_requests_of_the_spec() {
         assert_eq!((status, &reply["success"]), (201, &json!(true)), "{reply}");
         let id = reply["job_id"].as_str().unwrap();
         let job = app.ended(id).await;
-        assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!({"allowed": true})), "{job}");
-        assert_eq!((&job["executor_id"], &job["attempts"], &job["name"]), (&json!("executor-001"), &json!(1), &json!("run-ip-check-job")));
+        assert_eq!(
+            (&job["job_status"], &job["job_output_data"]),
+            (&json!("completed"), &json!({"allowed": true})),
+            "{job}"
+        );
+        assert_eq!(
+            (&job["executor_id"], &job["attempts"], &job["name"]),
+            (&json!("executor-001"), &json!(1), &json!("run-ip-check-job"))
+        );
         assert!(job["node_id"].is_string(), "{job}");
         let query = r#"{
     "policy_rule_uri": "ip_allowlist:1.0-beta",
@@ -119,7 +129,10 @@ async fn a_job_runs_with_its_own_values_and_is_found_by_any_field() {
         let job = app.ended(&id).await;
         let output = json!([{"a": 1, "b": 2}, {"p": 1, "q": 2}, {"deep": [{"n": 12345678901234567890_u64}]}]);
         assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &output), "{job}");
-        assert_eq!((&job["timeout"], &job["backoff_limit"], &job["error"]), (&json!(5.0), &json!(0), &Value::Null));
+        assert_eq!(
+            (&job["timeout"], &job["backoff_limit"], &job["error"]),
+            (&json!(5.0), &json!(0), &Value::Null)
+        );
         let other = app.submit("local", job_of(&uri)).await;
         app.ended(&other).await;
         for filter in [
@@ -133,7 +146,8 @@ async fn a_job_runs_with_its_own_values_and_is_found_by_any_field() {
             let (_, found) = app.json("POST", "/jobs/query?fields=job_id", &filter).await;
             assert_eq!(found["data"], json!([{"job_id": id}]), "{filter}");
         }
-        let (_, found) = app.json("POST", "/jobs/query?sort=-created_at&limit=1&fields=job_id", &json!({})).await;
+        let (_, found) =
+            app.json("POST", "/jobs/query?sort=-created_at&limit=1&fields=job_id", &json!({})).await;
         assert_eq!((&found["data"], &found["has_more"]), (&json!([{"job_id": other}]), &json!(true)));
     }
 }
@@ -193,7 +207,8 @@ async fn jobs_fail_like_runs() {
         let source = policy_source(
             "import os\nprint('before')\nwhat = input_data\nif what == 'raise': raise LookupError('asked to')\nif what == 'exit': os._exit(3)\nif what == 'sleep':\n    import time\n    time.sleep(60)\nif what == 'memory': return len(bytearray(1 << 30))\nif what == 'large': return 'x' * (50 << 20)\nif what == 'nul': return '\\0'\nif what == 'set': return {1}\nreturn None",
         );
-        let uri = app.register_limited("faulty", &source, json!({"memory_mb": 64, "timeout_ms": 20000})).await;
+        let uri =
+            app.register_limited("faulty", &source, json!({"memory_mb": 64, "timeout_ms": 20000})).await;
         for (what, code) in [
             ("raise", "policy_failed"),
             ("exit", "policy_crashed"),
@@ -203,7 +218,11 @@ async fn jobs_fail_like_runs() {
         ] {
             let id = app.submit("local", job(&uri, json!(what))).await;
             let job = app.ended(&id).await;
-            assert_eq!((&job["job_status"], &job["error"]["code"]), (&json!("failed"), &json!(code)), "{job}");
+            assert_eq!(
+                (&job["job_status"], &job["error"]["code"]),
+                (&json!("failed"), &json!(code)),
+                "{job}"
+            );
             assert_eq!((&job["job_output_data"], &job["attempts"]), (&Value::Null, &json!(1)));
             assert_eq!(app.job_logs(&id).await, [(1, "before".to_owned())], "{what}");
         }
@@ -239,13 +258,21 @@ async fn an_output_over_the_limit_fails_its_job_only() {
 async fn failed_attempts_are_repeated() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
-        let uri = app.add("third", "n = context.incr('n')\nprint('attempt', n)\nif n < 3: raise ValueError(n)\nreturn n").await;
+        let uri = app
+            .add(
+                "third",
+                "n = context.incr('n')\nprint('attempt', n)\nif n < 3: raise ValueError(n)\nreturn n",
+            )
+            .await;
         let request = json!({"policy_rule_uri": uri, "inputs": 0, "backoff_limit": 2});
         let id = app.submit("local", request).await;
         let waiting = app.job_is(&id, "pending").await;
         assert_eq!(waiting["error"]["code"], "policy_failed", "{waiting}");
         let done = app.ended(&id).await;
-        assert_eq!((&done["job_status"], &done["attempts"], &done["error"]), (&json!("completed"), &json!(3), &Value::Null));
+        assert_eq!(
+            (&done["job_status"], &done["attempts"], &done["error"]),
+            (&json!("completed"), &json!(3), &Value::Null)
+        );
         assert_eq!(done["job_output_data"], 3);
         let expected: Vec<(u64, String)> = (1..=3).map(|n| (n, format!("attempt {n}"))).collect();
         assert_eq!(app.job_logs(&id).await, expected);
@@ -255,7 +282,8 @@ async fn failed_attempts_are_repeated() {
         assert_eq!(rest["data"][0]["message"], "attempt 3");
 
         let never = app.add("never", "raise ValueError('never')").await;
-        let id = app.submit("local", json!({"policy_rule_uri": never, "inputs": 0, "backoff_limit": 1})).await;
+        let id =
+            app.submit("local", json!({"policy_rule_uri": never, "inputs": 0, "backoff_limit": 1})).await;
         let failed = app.ended(&id).await;
         assert_eq!((&failed["job_status"], &failed["attempts"]), (&json!("failed"), &json!(2)), "{failed}");
     }
@@ -283,7 +311,9 @@ async fn a_running_job_shows_its_log_and_is_cancelled() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
         let executor = TestApp::executor("e1", &app).start();
-        let uri = app.add("endless", "import time\nprint('began')\nwhile True:\n    print('on')\n    time.sleep(0.2)").await;
+        let uri = app
+            .add("endless", "import time\nprint('began')\nwhile True:\n    print('on')\n    time.sleep(0.2)")
+            .await;
         for on in ["local", "e1"] {
             let id = app.submit(on, job_of(&uri)).await;
             let end = Instant::now() + PATIENCE;
@@ -332,7 +362,10 @@ async fn jobs_wait_for_a_place_in_order_and_can_be_cancelled_meanwhile() {
             assert_eq!(app.ended(id).await["job_output_data"], n + 2);
         }
         let job = app.ended(&cancelled).await;
-        assert_eq!((&job["job_status"], &job["attempts"], &job["started_at"]), (&json!("cancelled"), &json!(0), &Value::Null));
+        assert_eq!(
+            (&job["job_status"], &job["attempts"], &job["started_at"]),
+            (&json!("cancelled"), &json!(0), &Value::Null)
+        );
     }
 }
 
@@ -343,11 +376,16 @@ async fn a_policy_that_is_deleted_while_its_job_waits() {
         let slow = app.add("slow", "import time\ntime.sleep(1)").await;
         let first = app.submit("local", job_of(&slow)).await;
         let gone = app.add("gone", "return 1").await;
-        let here = app.submit("local", json!({"policy_rule_uri": gone, "inputs": 1, "backoff_limit": 3})).await;
+        let here =
+            app.submit("local", json!({"policy_rule_uri": gone, "inputs": 1, "backoff_limit": 3})).await;
         assert_eq!(app.send("DELETE", &format!("/policy/{gone}"), "").await.0, 200);
         app.ended(&first).await;
         let job = app.ended(&here).await;
-        assert_eq!((&job["job_status"], &job["error"]["code"]), (&json!("failed"), &json!("policy_not_found")), "{job}");
+        assert_eq!(
+            (&job["job_status"], &job["error"]["code"]),
+            (&json!("failed"), &json!("policy_not_found")),
+            "{job}"
+        );
         assert_eq!(job["attempts"], 1);
     }
 }
