@@ -1,6 +1,7 @@
 //! The typed client: one file per resource, and here what they share.
 
 mod assets;
+mod attempts;
 mod build;
 mod executions;
 mod executors;
