@@ -5,6 +5,7 @@ mod build;
 mod executions;
 mod executors;
 mod graphs;
+mod fleet;
 mod policies;
 mod reply;
 

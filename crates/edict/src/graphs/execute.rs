@@ -62,7 +62,7 @@ pub(crate) async fn execute_graph(
     Body(request): Body<ExecuteGraph>,
 ) -> Result<Json<GraphAnswer>, ApiError> {
     let input = &*request.input_data;
-    check_depth(input.get())?;
+    check_depth("field `input_data`", input.get())?;
     let graph = app.graphs.compiled(&request.graph_uri).await?;
     graph.check_input(input)?;
     let times = Times {

@@ -16,6 +16,11 @@ use tokio::task::JoinSet;
 /// Bytes of unpacked code that are kept beside what is in use.
 const CODE_CACHE: u64 = 4 << 30;
 
+/// Where the database announces changes.
+const POLICIES: &str = "edict_policies";
+const FUNCTIONS: &str = "edict_functions";
+const GRAPHS: &str = "edict_graphs";
+
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
     let mut chores = JoinSet::new();
@@ -51,6 +56,7 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    chores.spawn(Arc::clone(&app.functions.fleet).run());
     let graphs = Arc::clone(&app.graphs);
     chores.spawn(async move { graphs.record_runs().await });
     let days = app.settings.graph_run_retention_days;
@@ -103,12 +109,13 @@ async fn follow_changes(pool: sqlx::PgPool, app: App) {
 }
 
 async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
-    listener.listen_all(["edict_policies", "edict_graphs"]).await?;
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS]).await?;
     forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
-            "edict_graphs" => app.graphs.forget(announced.payload()),
+            FUNCTIONS => app.functions.forget(announced.payload()),
+            GRAPHS => app.graphs.forget(announced.payload()),
             _ => app.registry.forget(announced.payload()),
         }
     }
@@ -117,5 +124,6 @@ async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
 
 fn forget_all(app: &App) {
     app.registry.forget_all();
+    app.functions.forget_all();
     app.graphs.forget_all();
 }
