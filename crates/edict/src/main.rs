@@ -1,5 +1,6 @@
 //! Edict: registers policies, runs them, decides what is allowed, and carries it out. One binary, server and CLI.
 
+mod allocation;
 mod app;
 mod assets;
 mod auth;
@@ -8,8 +9,10 @@ mod error;
 mod execution;
 mod executors;
 mod functions;
+mod graphs;
 mod health;
 mod http;
+mod jobs;
 mod policies;
 mod router;
 mod server;

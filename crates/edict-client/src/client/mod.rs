@@ -1,9 +1,11 @@
 //! The typed client: one file per resource, and here what they share.
 
 mod assets;
+mod attempts;
 mod build;
 mod executions;
 mod executors;
+mod graphs;
 mod fleet;
 mod policies;
 mod reply;

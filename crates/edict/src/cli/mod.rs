@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod executor;
 mod failure;
+mod graph;
 mod json;
 mod list;
 mod output;
@@ -77,6 +78,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Make, check, run, publish and find policies
     Policy(policy::PolicyArgs),
+    /// Graphs of functions: publish, draw and run them
+    Graph(graph::GraphArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -140,6 +143,7 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, out).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Policy(args) => policy::run(args, &global, out).await,
+        Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,

@@ -88,7 +88,9 @@ fn check_rule(replicas: u32, rule: &Autoscaling) -> Result<(), ApiError> {
     } else if longest > 3600 {
         format!("a stabilization window has at most 3600 seconds, got `{longest}`")
     } else if rule.enabled && !(least..=most).contains(&replicas) {
-        format!("`replicas` is `{replicas}`, which is not between `min_replicas`, `{least}`, and `max_replicas`, `{most}`")
+        format!(
+            "`replicas` is `{replicas}`, which is not between `min_replicas`, `{least}`, and `max_replicas`, `{most}`"
+        )
     } else {
         return Ok(());
     };

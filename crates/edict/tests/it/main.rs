@@ -11,6 +11,7 @@
 
 mod support;
 
+mod allocation;
 mod assets;
 mod auth;
 mod bad_input;
@@ -26,6 +27,7 @@ mod functions;
 mod functions_faults;
 mod functions_update;
 mod hostile;
+mod jobs;
 mod listeners;
 mod management;
 mod queries;
