@@ -5,8 +5,8 @@ mod attempts;
 mod build;
 mod executions;
 mod executors;
-mod graphs;
 mod fleet;
+mod graphs;
 mod policies;
 mod reply;
 
