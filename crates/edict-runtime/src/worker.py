@@ -15,6 +15,11 @@ Control socket (one packet per message, text):
 A child's own socket carries frames: kind (1 byte), length (4 bytes, little-endian), JSON.
   host -> child      R run this, C the answer to a context operation
   child -> host      D done, E failed, X a context operation, L a log record
+
+A function's replica is a template that never forks. It has a second socket for calls, so that they can be sent
+ahead while the policy, or a thread of it, talks to its context on the first:
+  host -> replica    B make the instance, R call it, M manage it
+  replica -> host    D done, E failed; one for each, in order
 """
 
 import gc
@@ -45,6 +50,7 @@ SYSCALL, CAPSET = LIBC.syscall, LIBC.capset
 CAPABILITIES = ctypes.byref(ctypes.c_uint64(0x20080522)), ctypes.byref((ctypes.c_uint32 * 6)())
 encode_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 decode_text = json.JSONDecoder().decode
+scan_text = json.JSONDecoder().scan_once  # for text that is known to be one JSON value and nothing else
 
 
 class NotJson(Exception):
@@ -261,13 +267,7 @@ class Policy:
             return '{"result":' + encode(rule.eval(parameters, request["input"], context)) + "}"
         if not callable(getattr(rule, "management", None)):
             raise NoManagement
-        before = encode_text(settings), encode_text(parameters)
-        reply = '{"result":' + encode(rule.management(request["action"], request["data"]))
-        for name, old in zip(("settings", "parameters"), before):
-            new = encode(getattr(rule, name, None))
-            if new != old:
-                reply += ',"%s":%s' % (name, new)
-        return reply + "}"
+        return manage(rule, request, settings, parameters)
 
     def fault(self, error, kind):
         """An exception as the host reports it: the policy's own frames, its folder left out of all names."""
@@ -289,6 +289,67 @@ class Policy:
         return {"fault": kind, "kind": type(error).__name__, "message": message, "traceback": frames}
 
 
+class Replica:
+    """A policy's one long-lived instance. It answers call after call, in the order in which they come."""
+
+    def __init__(self, policy, calls, context, config):
+        self.policy, self.calls, self.context, self.config = policy, calls, context, config
+        self.rule = None
+        self.settings = self.parameters = None
+        self.work = {b"B"[0]: self.make, b"R"[0]: self.call, b"M"[0]: self.manage}
+
+    def make(self, text):
+        request = decode_text(text)
+        self.settings, self.parameters = request["settings"], request["parameters"]
+        self.rule = self.policy.cls(request["rule_id"], self.settings, self.parameters)
+        return "null"
+
+    def call(self, text):
+        rule = self.rule
+        # What `management` put in the place of the parameters is what later calls get.
+        parameters = getattr(rule, "parameters", self.parameters)
+        return encode(rule.eval(parameters, scan_text(text, 0)[0], self.context))
+
+    def manage(self, text):
+        request, rule = decode_text(text), self.rule
+        if not callable(getattr(rule, "management", None)):
+            raise NoManagement
+        return manage(rule, request, getattr(rule, "settings", self.settings), getattr(rule, "parameters", self.parameters))
+
+    def serve(self):
+        """Take calls until the host closes the socket. Each answer leaves at once: if the process is killed, only the
+        call that it was at is lost."""
+        receive, send, limit, cpu_seconds = self.calls.recv, self.calls.sendall, self.config["result_limit"], self.config["cpu_seconds"]
+        data = b""
+        while True:
+            more = receive(65536)
+            if not more:
+                os._exit(0)
+            data = data + more if data else more
+            at, size = 0, len(data)
+            while size - at >= 5:
+                end = at + 5 + int.from_bytes(data[at + 1 : at + 5], "little")
+                if end > size:
+                    data, at, size, end = self.rest(data[at:], end - size), 0, end - at, end - at
+                if cpu_seconds:
+                    limit_cpu(cpu_seconds, False)
+                kind, payload = answer(self.policy, self.work[data[at]], data[at + 5 : end].decode(), limit)
+                send(kind + len(payload).to_bytes(4, "little") + payload)
+                at = end
+            data = data[at:]
+
+    def rest(self, data, missing):
+        """`data` and the `missing` bytes that follow it."""
+        parts = [data]
+        while missing:
+            part = self.calls.recv(min(missing, 1 << 20))
+            if not part:
+                os._exit(0)
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+
 class Checker:
     """Stands where a policy does, and looks at source text instead of running it."""
 
@@ -299,6 +360,17 @@ class Checker:
 
     def run(self, request, context):
         return '{"result":' + encode(check(request["source"])) + "}"
+
+
+def manage(rule, request, settings, parameters):
+    """What `management` returned and what it changed, as JSON text."""
+    before = encode_text(settings), encode_text(parameters)
+    reply = '{"result":' + encode(rule.management(request["action"], request["data"]))
+    for name, old in zip(("settings", "parameters"), before):
+        new = encode(getattr(rule, name, None))
+        if new != old:
+            reply += ',"%s":%s' % (name, new)
+    return reply + "}"
 
 
 class NoManagement(Exception):
@@ -340,7 +412,7 @@ def serve(channel, policy, config, once):
 
 
 def carry_out(channel, policy, text, context, result_limit):
-    kind, payload = answer(policy, text, context, result_limit)
+    kind, payload = answer(policy, lambda text: policy.run(decode_text(text), context), text, result_limit)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -350,11 +422,12 @@ def carry_out(channel, policy, text, context, result_limit):
         channel.send(kind, payload)
 
 
-def answer(policy, text, context, result_limit):
+def answer(policy, work, text, result_limit):
+    """What `work` makes of `text`, or its fault, as a frame's kind and payload."""
     stage = None
     try:
         try:
-            reply = policy.run(decode_text(text), context)
+            reply = work(text)
         except MemoryError as error:
             # What the policy held is gone with its frames only after this block; until then the report
             # needs room that the limit no longer leaves.
@@ -483,7 +556,7 @@ class Template:
             fault = self.policy.fault(error, "load")
         else:
             # A forked copy of a process with threads lacks them, and may hold their locks for ever.
-            self.solo = has_threads()
+            self.solo = self.config["mode"] == "function" or has_threads()
             self.control.send(b"L" + bytes_of({"solo": self.solo}))
             return True
         self.control.send(b"X" + bytes_of(fault))
@@ -568,14 +641,21 @@ class Template:
         err_read, err_write = os.pipe()
         os.dup2(out_write, 1)
         os.dup2(err_write, 2)
-        ends = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (theirs.fileno(), out_read, err_read))
+        pairs = [(theirs, ours)]
+        if config["mode"] == "function":
+            pairs.append(_socket.socketpair())
+        sockets = [pair[0].detach() for pair in pairs]
+        ends = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (sockets[0], out_read, err_read, *sockets[1:]))
         self.control.sendmsg([b"H%d" % number], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, ends)])
-        for fd in (CONTROL, theirs.detach(), out_read, out_write, err_read, err_write):
+        for fd in (CONTROL, out_read, out_write, err_read, err_write, *sockets):
             os.close(fd)
         self.control.detach()
         settle_in(slot)
         os.chdir(slot)
         channel = LoggingHook.channel = Channel(ours)
+        if config["mode"] == "function":
+            restrict_replica(config)
+            Replica(self.policy, pairs[1][1], Context(channel.ask), config).serve()
         warm_up()
         serve(channel, self.policy, config, once=config["mode"] == "process")
 
@@ -595,14 +675,25 @@ def restrict_child(config):
         LIBC.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
         if os.getppid() != config["pid"]:
             os._exit(0)
-        # Without namespaces only a filter keeps a run from signalling others and from leaving processes.
-        code = bytes.fromhex(config["run_filter"]).replace(
-            bytes.fromhex(config["run_filter_pid"]), os.getpid().to_bytes(4, sys.byteorder)
-        )
-        buffer = ctypes.create_string_buffer(code, len(code))
-        program = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
-        if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
-            os._exit(71)
+        apply_run_filter(config)
+
+
+def restrict_replica(config):
+    if config["run_filter"]:
+        apply_run_filter(config)
+    elif config["own_uid"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (config["processes"],) * 2)
+
+
+def apply_run_filter(config):
+    """Without namespaces only a filter keeps a run from signalling others and from leaving processes."""
+    code = bytes.fromhex(config["run_filter"]).replace(
+        bytes.fromhex(config["run_filter_pid"]), os.getpid().to_bytes(4, sys.byteorder)
+    )
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = (ctypes.c_uint64 * 2)(len(code) // 8, ctypes.addressof(buffer))
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
+        os._exit(71)
 
 
 class Understudy:

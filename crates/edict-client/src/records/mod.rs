@@ -13,7 +13,7 @@ mod placement;
 mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
-pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, LogRecord, Manage, PolicyState};
+pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
     Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,

@@ -6,7 +6,7 @@ use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use async_trait::async_trait;
 use edict_client::records::{
-    ContextOp, ExecutePolicy, ExecutionLimits, Isolation, LogRecord, Manage, PolicyState,
+    ContextOp, ExecutePolicy, ExecutionLimits, Isolation, Load, LogRecord, Manage, PolicyState,
 };
 use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
@@ -44,6 +44,16 @@ impl Runner {
     /// Whether a further run would have to wait.
     pub(crate) fn is_full(&self) -> bool {
         self.tools.runtime.stats().running >= self.max_runs
+    }
+
+    /// How much of its room is taken.
+    pub(crate) fn load(&self) -> Load {
+        let stats = self.tools.runtime.stats();
+        Load {
+            max_runs: self.max_runs as u64,
+            runs_active: stats.running as u64,
+            runs_waiting: stats.waiting as u64,
+        }
     }
 
     /// Shows in the metrics what the executor is doing.

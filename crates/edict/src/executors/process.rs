@@ -124,7 +124,8 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_token: token,
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
-        executor_hardware_info: hardware::info(),
+        executor_hardware_info: hardware::info(&settings.node_labels),
+        executor_load: None,
     };
     let mut stop = pin!(stop_signal());
     tokio::select! {
@@ -198,7 +199,8 @@ async fn keep_alive(
         ticks.tick().await;
         runner.gauge();
         let executor_status = if runner.is_full() { ExecutorStatus::Busy } else { ExecutorStatus::Healthy };
-        let heartbeat = Heartbeat { executor_status, ..heartbeat.clone() };
+        let executor_load = Some(runner.load());
+        let heartbeat = Heartbeat { executor_status, executor_load, ..heartbeat.clone() };
         match client.heartbeat(id, &heartbeat).await {
             Ok(()) => {}
             Err(Error::Api(error)) if error.code == Code::ExecutorTaken.as_str() => {

@@ -15,7 +15,7 @@ use crate::functions::Functions;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
-use crate::{router, telemetry};
+use crate::{allocation, router, telemetry};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,7 +59,13 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
-    executors::heartbeat::register_local(&store, &app.public_url, executors::hardware::info()).await?;
+    executors::heartbeat::register_local(
+        &store,
+        &app.public_url,
+        executors::hardware::info(&settings.node_labels),
+    )
+    .await?;
+    allocation::register_default(&app.registry).await?;
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();

@@ -149,8 +149,14 @@ fn restrict(path: &Path) {
 /// Number, name and text of each migration.
 type Migrations = &'static [(i64, &'static str, &'static str)];
 
-const SQLITE: Migrations = &[(1, "registry", include_str!("../../migrations/sqlite/0001_registry.sql"))];
-const POSTGRES: Migrations = &[(1, "registry", include_str!("../../migrations/postgres/0001_registry.sql"))];
+const SQLITE: Migrations = &[
+    (1, "registry", include_str!("../../migrations/sqlite/0001_registry.sql")),
+    (5, "load", include_str!("../../migrations/sqlite/0005_load.sql")),
+];
+const POSTGRES: Migrations = &[
+    (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
+    (5, "load", include_str!("../../migrations/postgres/0005_load.sql")),
+];
 
 fn migrator(migrations: Migrations) -> Migrator {
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
