@@ -155,17 +155,23 @@ def test_a_function_without_replicas_is_unavailable(client, server):
         client.call_function("f", {})
 
 
+def function(state, error=None, observed=2):
+    status = {"state": state, "error": error, "observed_revision": observed}
+    return {"function_id": "f", "revision": 2, "function_status": status}
+
+
 def test_waiting_for_a_function(client, server):
-    failing = {"state": "failed", "error": {"code": "policy_load_failed", "message": "no module", "details": {"a": 1}}}
-    states = [{"state": "pending"}, {"state": "updating", "error": None}, {"state": "degraded"}, {"state": "ready"}]
-    server.answers["/function/f"] = lambda body: reply(200, {"function_id": "f", "function_status": states.pop(0)})
-    assert client.wait_function("f")["function_status"] == {"state": "ready"}
-    assert server.requests[0]["query"] == "wait=30s"
-    states += [{"state": "pending"}, failing]
+    load_failed = {"code": "policy_load_failed", "message": "no module", "details": {"a": 1}}
+    replies = [function("pending", observed=0), function("ready", observed=1), function("failed", load_failed, 1)]
+    replies += [function("updating"), function("degraded"), function("ready")]
+    server.answers["/function/f"] = lambda body: reply(200, replies.pop(0))
+    assert client.wait_function("f") == function("ready")
+    assert [request["query"] for request in server.requests] == ["wait=30s"] * 6
+    replies += [function("pending"), function("failed", load_failed)]
     with pytest.raises(FunctionFailed, match="function `f` is failed: no module") as caught:
         client.wait_function("f")
     assert (caught.value.code, caught.value.details) == ("policy_load_failed", {"a": 1})
-    server.answers["/function/f"] = reply(200, {"function_id": "f", "function_status": {"state": "updating"}})
+    server.answers["/function/f"] = reply(200, function("updating"))
     with pytest.raises(WaitTimedOut, match="still updating after 0 s"):
         client.wait_function("f", timeout=0)
 

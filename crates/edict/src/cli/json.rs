@@ -44,7 +44,8 @@ pub(crate) fn read_optional(option: &str, argument: Option<&str>) -> Result<Opti
 
 /// The fields of a JSON or YAML document in a file, or in stdin (`-`); the text of JSON is kept, as by [`read`].
 pub(crate) fn read_document(path: &str) -> Result<BTreeMap<String, Box<RawValue>>, Failure> {
-    let text = if path == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    let text =
+        if path == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
     let text = text.map_err(|error| Failure::failed(format!("cannot read `{path}`: {error}")))?;
     let faulty = match serde_json::from_str(&text) {
         Ok(fields) => return Ok(fields),

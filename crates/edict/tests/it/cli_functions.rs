@@ -1,7 +1,7 @@
 //! `edict function` as operators and their scripts use it.
 
 use crate::cli::Cli;
-use crate::support::{TestApp, policy, policy_source};
+use crate::support::{TestApp, policy};
 use serde_json::{Value, json};
 
 const COUNTER: &str = r#"
@@ -47,7 +47,10 @@ async fn a_function_from_its_deployment_to_its_removal() {
     let options = ["--replicas", "2", "--parameters", r#"{"limit": 5}"#, "--wait"];
     let function = cli.json(&deploy("check", &uri, &options));
     let status = &function["function_status"];
-    assert_eq!((&status["state"], &status["ready"], &status["desired"]), (&json!("ready"), &json!(2), &json!(2)));
+    assert_eq!(
+        (&status["state"], &status["ready"], &status["desired"]),
+        (&json!("ready"), &json!(2), &json!(2))
+    );
     assert_eq!(call(&cli, "check"), json!({"limit": 5, "rule": uri}));
 
     let managed = cli.json(&["function", "manage", "check", "set_limit", "--data", r#"{"limit": 7}"#]);

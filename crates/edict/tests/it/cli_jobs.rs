@@ -31,10 +31,15 @@ fn submit(cli: &Cli, uri: &str, input: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_from_its_options_to_its_output() {
     let (_app, cli, uri) = start().await;
-    let options = ["--parameters", r#"{"a": 1}"#, "--name", "mine", "--retries", "2", "--attempt-timeout", "90s"];
-    let arguments = [&["job", "submit", "--policy", &uri, "--input", r#"{"ip": "10.0.0.1"}"#][..], &options].concat();
+    let options =
+        ["--parameters", r#"{"a": 1}"#, "--name", "mine", "--retries", "2", "--attempt-timeout", "90s"];
+    let arguments =
+        [&["job", "submit", "--policy", &uri, "--input", r#"{"ip": "10.0.0.1"}"#][..], &options].concat();
     let job = cli.json(&[&arguments[..], &["--wait"]].concat());
-    assert_eq!((&job["job_status"], &job["name"], &job["attempts"]), (&json!("completed"), &json!("mine"), &json!(1)));
+    assert_eq!(
+        (&job["job_status"], &job["name"], &job["attempts"]),
+        (&json!("completed"), &json!("mine"), &json!(1))
+    );
     assert_eq!((&job["backoff_limit"], &job["timeout"]), (&json!(2), &json!(90.0)));
     assert_eq!(job["job_output_data"], json!({"parameters": {"a": 1}, "input": {"ip": "10.0.0.1"}}));
     let id = job["job_id"].as_str().unwrap();
@@ -45,7 +50,10 @@ async fn a_job_from_its_options_to_its_output() {
     assert_eq!(again, printed, "waiting for a finished job prints what it gave");
     assert_eq!(cli.json(&["job", "get", id]), job);
     let shown = cli.done(&["job", "get", id]);
-    assert!(shown.contains("job_status") && shown.contains("completed") && !shown.contains("error"), "{shown}");
+    assert!(
+        shown.contains("job_status") && shown.contains("completed") && !shown.contains("error"),
+        "{shown}"
+    );
 
     let found = cli.json(&["job", "list", "--query", r#"{"inputs.ip": "10.0.0.1"}"#, "--limit", "5"]);
     assert_eq!(found.as_array().unwrap().len(), 2);
@@ -62,9 +70,15 @@ async fn requests_come_from_files_in_json_and_yaml() {
     cli.write("job.json", &request);
     let text = cli.done(&["--output", "json", "job", "submit", "job.json", "--wait"]);
     assert!(text.contains("12345678901234567890123"), "numbers keep every digit: {text}");
-    cli.write("job.yaml", &format!("# nightly\npolicy_rule_uri: {uri}\ninputs: {{n: 1}}\nbackoff_limit: 1\n"));
+    cli.write(
+        "job.yaml",
+        &format!("# nightly\npolicy_rule_uri: {uri}\ninputs: {{n: 1}}\nbackoff_limit: 1\n"),
+    );
     let job = cli.json(&["job", "submit", "job.yaml", "--input", r#"{"n": 2}"#, "--name", "over", "--wait"]);
-    assert_eq!((&job["inputs"], &job["name"], &job["backoff_limit"]), (&json!({"n": 2}), &json!("over"), &json!(1)));
+    assert_eq!(
+        (&job["inputs"], &job["name"], &job["backoff_limit"]),
+        (&json!({"n": 2}), &json!("over"), &json!(1))
+    );
 
     cli.write("slip.yaml", "policy_rule_uri: a:1-b\ninputs: {}\nbackof_limit: 1\n");
     assert!(cli.fails(4, &["job", "submit", "slip.yaml"]).contains("backof_limit"));
@@ -86,7 +100,8 @@ async fn a_failing_job_has_the_exit_code_of_a_failing_policy() {
     assert!(cli.fails(1, &["job", "wait", &id]).contains(&format!("edict job logs {id}")));
     assert_eq!(cli.json(&["job", "get", &id])["job_status"], "failed");
 
-    let slow = ["job", "submit", "--policy", &uri, "--input", r#"{"sleep": 60}"#, "--attempt-timeout", "300ms"];
+    let slow =
+        ["job", "submit", "--policy", &uri, "--input", r#"{"sleep": 60}"#, "--attempt-timeout", "300ms"];
     let told = cli.fails(1, &[&slow[..], &["--wait"]].concat());
     assert!(told.contains("code: policy_timeout"), "{told}");
 }
@@ -116,7 +131,10 @@ async fn logs_are_shown_and_followed() {
     let text = String::from_utf8(followed.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].ends_with("info     stdout: began") && lines[1].ends_with("warning  stderr: ended"), "{text}");
+    assert!(
+        lines[0].ends_with("info     stdout: began") && lines[1].ends_with("warning  stderr: ended"),
+        "{text}"
+    );
     assert_eq!(cli.done(&["job", "logs", &id]), text);
     let logs = cli.json(&["job", "logs", &id]);
     assert_eq!((logs.as_array().unwrap().len(), &logs[0]["message"]), (2, &json!("began")));
@@ -133,11 +151,17 @@ async fn exit_codes_say_what_was_wrong() {
     }
     cli.fails(3, &["job", "logs", "no-such-job", "--follow"]);
     let input = ["--input", "{}"];
-    assert!(cli.fails(3, &[&["job", "submit", "--policy", "nowhere:1-x"][..], &input].concat()).contains("nowhere"));
+    assert!(
+        cli.fails(3, &[&["job", "submit", "--policy", "nowhere:1-x"][..], &input].concat())
+            .contains("nowhere")
+    );
     let submit = ["job", "submit", "--policy", &uri];
     cli.fails(3, &[&submit[..], &input, &["--executor", "nowhere"]].concat());
     let told = cli.fails(4, &[&submit[..], &input, &["--node-selector", "zone=moon"]].concat());
-    assert!(told.contains("code: no_executor_fits") && told.contains("local") && told.contains("zone"), "{told}");
+    assert!(
+        told.contains("code: no_executor_fits") && told.contains("local") && told.contains("zone"),
+        "{told}"
+    );
     cli.fails(2, &[&submit[..], &["--input", "{not json"]].concat());
     cli.fails(2, &[&submit[..], &input, &["--parameters", "[1]"]].concat());
     cli.fails(2, &[&submit[..], &input, &["--attempt-timeout", "soon"]].concat());

@@ -103,15 +103,17 @@ class Functions(Api):
             left = min(LONGEST_WAIT, end - time.monotonic())
             function = self.get_function(name, wait=max(left, 0.0))
             status = function["function_status"]
-            if status["state"] == "ready":
-                return function
-            error = status.get("error")
-            if status["state"] in ("failed", "degraded") and error:
-                raise FunctionFailed(
-                    f"function `{name}` is {status['state']}: {error['message']}",
-                    code=error["code"],
-                    details=error.get("details"),
-                )
+            # What is told of an earlier revision says nothing about this one.
+            if status["observed_revision"] >= function["revision"]:
+                if status["state"] == "ready":
+                    return function
+                error = status.get("error")
+                if error:
+                    raise FunctionFailed(
+                        f"function `{name}` is {status['state']}: {error['message']}",
+                        code=error["code"],
+                        details=error.get("details"),
+                    )
             if time.monotonic() >= end:
                 raise WaitTimedOut(f"function `{name}` is still {status['state']} after {timeout:g} s")
 

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union, cast
 
 from .api import LONGEST_WAIT, Api, Filter, Names, given, path_of
 from .errors import WaitTimedOut
-from .records import Alloc, Job, LogRecord, Page
+from .records import Alloc, Job, JobLog, Page
 
 __all__ = ["Jobs"]
 
@@ -89,9 +89,9 @@ class Jobs(Api):
         """Jobs that match, as `query_policies`; any field, for example `{"inputs.ip": "10.0.0.1"}`."""
         return self._query("/jobs/query", filter, limit, skip, sort, fields)
 
-    def job_logs(self, job_id: str) -> list[LogRecord]:
+    def job_logs(self, job_id: str) -> list[JobLog]:
         """What the job's attempts printed and logged, oldest first."""
-        return cast("list[LogRecord]", self._data("GET", path_of("jobs", job_id, "logs")))
+        return cast("list[JobLog]", self._data("GET", path_of("jobs", job_id, "logs")))
 
     def cancel_job(self, job_id: str) -> Job:
         """End a job that waits or runs; Conflict when it has its final state already."""

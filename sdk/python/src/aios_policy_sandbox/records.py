@@ -25,6 +25,7 @@ __all__ = [
     "GraphResult",
     "GraphRun",
     "Job",
+    "JobLog",
     "LogRecord",
     "Managed",
     "NodeRun",
@@ -187,6 +188,12 @@ class Job(TypedDict, total=False):
     finished_at: Optional[str]
 
 
+class JobLog(LogRecord, total=False):
+    """One line that an attempt of a job printed or logged."""
+
+    attempt: int
+
+
 class Autoscaling(TypedDict, total=False):
     """How the number of replicas follows the load. CPU in percent of one core."""
 
@@ -199,10 +206,14 @@ class Autoscaling(TypedDict, total=False):
 
 
 class FunctionStatus(TypedDict, total=False):
-    """What a function's replicas do. `state`: pending, ready, updating, degraded or failed."""
+    """What a function's replicas do. `state`: pending, ready, updating, degraded or failed.
+
+    `revision` is what every ready replica has, `observed_revision` the one that this status tells about.
+    """
 
     state: str
     revision: int
+    observed_revision: int
     desired: int
     ready: int
     restarts: int

@@ -57,9 +57,17 @@ async fn until_ready(
                     return Err(Failure::fault(Exit::Failed, fault)
                         .note(
                             "function",
-                            format!("{name} is {}, {} of {} replicas ready", status.state.as_str(), status.ready, status.desired),
+                            format!(
+                                "{name} is {}, {} of {} replicas ready",
+                                status.state.as_str(),
+                                status.ready,
+                                status.desired
+                            ),
                         )
-                        .note("hint", format!("`edict function logs {name}` shows what its replicas printed")));
+                        .note(
+                            "hint",
+                            format!("`edict function logs {name}` shows what its replicas printed"),
+                        ));
                 }
             }
             if patience.is_over() {

@@ -66,7 +66,8 @@ pub(super) async fn update(args: &UpdateArgs, client: &Client, out: &mut Output<
         change.insert("autoscaling".to_owned(), Value::Null);
     }
     // What was read is part of what is written.
-    let stored = client.update_function(&args.name, &json!({"$set": change}), Some(function.revision)).await?;
+    let stored =
+        client.update_function(&args.name, &json!({"$set": change}), Some(function.revision)).await?;
     rollout::finish(&args.rollout, client, stored.record, out).await
 }
 

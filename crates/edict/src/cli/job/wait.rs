@@ -23,11 +23,7 @@ pub(super) async fn run(args: &WaitArgs, client: &Client, out: &mut Output<'_>) 
 }
 
 /// The job in its final state, whichever that is.
-pub(super) async fn until_final(
-    client: &Client,
-    id: &str,
-    longest: Option<Seconds>,
-) -> Result<Job, Failure> {
+pub(super) async fn until_final(client: &Client, id: &str, longest: Option<Seconds>) -> Result<Job, Failure> {
     let patience = Patience::new(longest);
     let bar = spinner("waiting");
     let waiting = async {
