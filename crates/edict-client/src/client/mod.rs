@@ -4,6 +4,7 @@ mod assets;
 mod build;
 mod executions;
 mod executors;
+mod fleet;
 mod functions;
 mod jobs;
 mod policies;

@@ -16,7 +16,8 @@ pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
-    Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,
+    AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
+    FunctionStatus, ManageFunction, ReplicaAnswer,
 };
 pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobStatus, SubmitJob};

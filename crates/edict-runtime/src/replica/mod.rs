@@ -1,7 +1,7 @@
 //! A replica: one warm instance of a policy in a process of its own, called again and again.
 //!
 //! ```text
-//! Pool ── least busy ──> Lane (sent, unanswered) ── socket ──> python worker.py, function mode
+//! Pool ── least busy ──> Lane (sent, unanswered) ── socket ──> worker, function mode
 //!   └ queue, when all are busy       driver task: writes what is new in one go, reads answers
 //! ```
 
@@ -21,7 +21,6 @@ use tokio::sync::Notify;
 use self::lane::{Answer, Call, Lane};
 pub use self::pool::{Pool, PoolStats};
 use crate::conversation::{Reply, frame_of};
-use crate::process::describe;
 use crate::runtime::entry::Kind;
 use crate::template::Template;
 use crate::{Fault, Limits, LogRecord, Policy, RunError, Runtime};
@@ -68,6 +67,9 @@ pub struct Replica {
     /// Nothing is under way any more.
     idle: Notify,
     pool: OnceLock<Weak<Pool>>,
+    /// How the process ended, once nobody waits for it any more.
+    over: OnceLock<String>,
+    gone: Notify,
 }
 
 impl fmt::Debug for Replica {
@@ -101,6 +103,8 @@ impl Runtime {
             wake: Notify::new(),
             idle: Notify::new(),
             pool: OnceLock::new(),
+            over: OnceLock::new(),
+            gone: Notify::new(),
         });
         self.know(&replica);
         tokio::spawn(driver::drive(Arc::clone(&replica), calls, self.result_limit()));
@@ -154,9 +158,15 @@ impl Replica {
         Ok(Managed { result: reply.result, settings: reply.settings, parameters: reply.parameters })
     }
 
-    /// Wait until the process has ended; how: `was killed by SIGKILL`.
+    /// Wait until the process has ended and the replica has left its pool; how it ended: `was killed by SIGKILL`.
     pub async fn ended(&self) -> String {
-        describe(self.template.ended().await)
+        loop {
+            let gone = self.gone.notified();
+            if let Some(how) = self.over.get() {
+                return how.clone();
+            }
+            gone.await;
+        }
     }
 
     /// End it now. Calls under way are lost, those that were only sent ahead go to other replicas.
@@ -167,7 +177,7 @@ impl Replica {
     async fn ask(&self, frame: Vec<u8>) -> Answer {
         let (call, answer) = Call::new(frame, false);
         if self.send(call).is_err() {
-            return Err(Fault::Crashed { how: describe(self.template.ended().await) });
+            return Err(Fault::Crashed { how: self.ended().await });
         }
         answer.await.unwrap_or(Err(Fault::Stopping))
     }

@@ -8,9 +8,10 @@ use crate::app::{BodyLimit, Common};
 use crate::auth::{Operator, Role, Tokens};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::execution::{Home, Runner, start_tools};
+use crate::functions::fleet::Fleet;
 use crate::http::{Body, Parameters};
 use crate::policies::record::check_name;
-use crate::server::{Listeners, Ready, ServeError, common, stop_signal};
+use crate::server::{Listeners, Ready, ServeError, common, random_token, stop_signal};
 use crate::settings::Settings;
 use crate::{router, telemetry};
 use axum::Json;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct ExecutorApp {
     runner: Arc<Runner>,
+    pub(crate) fleet: Arc<Fleet>,
     common: Common,
 }
 
@@ -111,11 +113,16 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let own = settings.data_dir.join(format!("executor-{id}"));
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
     let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
-    let runner = Arc::new(Runner::new(tools, home, &settings));
+    let runner = Arc::new(Runner::new(tools, Arc::clone(&home), &settings));
+    let fleet = Fleet::new(Arc::clone(&runner), home, None, &settings);
     // Whoever has this token may run policies here; only the policy system learns it.
-    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let token = random_token();
     let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
-    let app = ExecutorApp { runner: Arc::clone(&runner), common: common(&settings, tokens, metrics) };
+    let app = ExecutorApp {
+        runner: Arc::clone(&runner),
+        fleet: Arc::clone(&fleet),
+        common: common(&settings, tokens, metrics),
+    };
     let serving = listeners.serve(vec![router::executor(app)], settings.shutdown_grace());
 
     let heartbeat = Heartbeat {
@@ -124,7 +131,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_token: token,
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
-        executor_hardware_info: hardware::info(&settings.node_labels),
+        executor_hardware_info: hardware::info(&settings.node_labels, settings.max_replicas),
         executor_load: None,
     };
     let mut stop = pin!(stop_signal());
@@ -135,6 +142,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
     let result = tokio::select! {
         result = keep_alive(&client, &id, &heartbeat, &runner) => result,
+        () = Arc::clone(&fleet).run() => Ok(()),
         () = stop => Ok(()),
     };
     tracing::info!("stopping: finishing what runs");
@@ -142,6 +150,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let goodbye = Heartbeat { executor_status: ExecutorStatus::Unreachable, ..heartbeat };
     tokio::time::timeout(Duration::from_secs(2), client.heartbeat(&id, &goodbye)).await.ok();
     serving.stop().await;
+    fleet.stop(settings.shutdown_grace()).await;
     runner.tools.runtime.stop(settings.shutdown_grace()).await;
     result
 }

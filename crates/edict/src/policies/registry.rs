@@ -165,10 +165,11 @@ impl Registry {
         Ok(self.store.fetch_one::<(i64,)>(Statement::new(sql).bind(digest)).await?.is_some())
     }
 
-    /// Removes stored code that no policy refers to and that was not marked as used for a while.
+    /// Removes stored code that no policy and no function refers to and that was not marked as used for a while.
     pub(crate) async fn sweep_bundles(&self) -> Result<u64, ApiError> {
         let sql = "DELETE FROM bundles WHERE used_at < $1 \
-                   AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest)";
+                   AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest) \
+                   AND NOT EXISTS (SELECT 1 FROM functions WHERE code_digest = bundles.digest)";
         Ok(self.store.execute(Statement::new(sql).bind(crate::now_micros() - UNUSED)).await?)
     }
 }

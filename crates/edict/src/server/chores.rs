@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
+use crate::functions::Functions;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -14,6 +15,10 @@ use tokio::task::JoinSet;
 
 /// Bytes of unpacked code that are kept beside what is in use.
 const CODE_CACHE: u64 = 4 << 30;
+
+/// Where the database announces changes.
+const POLICIES: &str = "edict_policies";
+const FUNCTIONS: &str = "edict_functions";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -50,8 +55,9 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    chores.spawn(Arc::clone(&app.functions.fleet).run());
     if let Store::Postgres(pool) = &app.registry.store {
-        chores.spawn(follow_changes(pool.clone(), registry));
+        chores.spawn(follow_changes(pool.clone(), registry, Arc::clone(&app.functions)));
     }
     chores
 }
@@ -72,12 +78,12 @@ async fn every<T>(
     }
 }
 
-/// Drops policies from memory that other servers on the same database changed.
-async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
+/// Drops from memory what other servers on the same database changed.
+async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>, functions: Arc<Functions>) {
     loop {
         match PgListener::connect_with(&pool).await {
             Ok(mut listener) => {
-                if let Err(error) = listen(&mut listener, &registry).await {
+                if let Err(error) = listen(&mut listener, &registry, &functions).await {
                     tracing::warn!(%error, "lost the database's announcements");
                 }
             }
@@ -85,16 +91,25 @@ async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
         }
         // Whatever was announced while nobody listened is unknown.
         registry.forget_all();
+        functions.forget_all();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn listen(listener: &mut PgListener, registry: &Registry) -> sqlx::Result<()> {
-    listener.listen("edict_policies").await?;
+async fn listen(
+    listener: &mut PgListener,
+    registry: &Registry,
+    functions: &Functions,
+) -> sqlx::Result<()> {
+    listener.listen_all([POLICIES, FUNCTIONS]).await?;
     registry.forget_all();
+    functions.forget_all();
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
-        registry.forget(announced.payload());
+        match announced.channel() {
+            POLICIES => registry.forget(announced.payload()),
+            _ => functions.forget(announced.payload()),
+        }
     }
     Ok(())
 }

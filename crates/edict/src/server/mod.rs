@@ -7,11 +7,13 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
-use crate::auth::Tokens;
+use crate::auth::{Role, Tokens};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
+use crate::functions::fleet::Fleet;
+use crate::functions::fleet::tenure::Tenure;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -59,12 +61,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
-    executors::heartbeat::register_local(
-        &store,
-        &app.public_url,
-        executors::hardware::info(&settings.node_labels),
-    )
-    .await?;
+    let hardware = executors::hardware::info(&settings.node_labels, settings.max_replicas);
+    executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
     allocation::register_default(&app.registry).await?;
     let mut chores = chores::start(&app);
 
@@ -79,6 +77,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     drop(ready);
     chores.abort_all();
     serving.stop().await;
+    app.functions.fleet.stop(settings.shutdown_grace()).await;
     app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
     store.close().await;
     drop(lock);
@@ -97,14 +96,27 @@ async fn build(
         url => url.trim_end_matches('/').to_owned(),
     };
     let own_urls = vec![public_url.clone(), system_url.to_owned()];
+    // Other servers on the same database present this token when they pass calls on. Where there are no tokens, all are
+    // on loopback, and none is asked for.
+    let token = random_token();
+    let tokens = match settings.auth_tokens.is_empty() {
+        true => settings.auth_tokens.clone(),
+        false => settings.auth_tokens.clone().with(&token, Role::Operator),
+    };
+    let address = match settings.executor_url.as_str() {
+        "" => system_url.to_owned(),
+        url => url.to_owned(),
+    };
+    let tenure = Tenure::new(store.clone(), address, token);
     let (registry, runner) = assemble(settings, store, &settings.data_dir, own_urls).await?;
-    let common = common(settings, settings.auth_tokens.clone(), metrics);
+    let common = common(settings, tokens, metrics);
+    let fleet = Fleet::new(Arc::clone(&runner), Arc::clone(&runner.home), Some(tenure), settings);
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet)),
         registry,
         runner,
-        functions: Arc::new(Functions::default()),
         public_url,
         common,
     }))
@@ -133,6 +145,11 @@ pub(crate) async fn assemble(
     }));
     let home = home.set(Home::Registry(Arc::clone(&registry)));
     Ok((registry, Arc::new(Runner::new(tools, home, settings))))
+}
+
+/// A token that processes agree on by themselves.
+pub(crate) fn random_token() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 /// State of every listener.

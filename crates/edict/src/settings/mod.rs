@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     pub(crate) allow_network: bool,
     pub(crate) idle_seconds: u64,
     pub(crate) max_warm: usize,
+    pub(crate) max_replicas: u32,
+    pub(crate) function_queue: usize,
+    pub(crate) autoscale_seconds: u64,
     pub(crate) sandbox: Sandbox,
     #[serde(deserialize_with = "labels")]
     pub(crate) node_labels: Labels,
@@ -151,6 +154,9 @@ impl Settings {
         }
         if self.max_runs == 0 {
             return invalid("max_runs", "must be at least 1");
+        }
+        if self.autoscale_seconds == 0 {
+            return invalid("autoscale_seconds", "must be at least 1");
         }
         Ok(self)
     }
