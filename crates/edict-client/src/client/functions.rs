@@ -2,7 +2,7 @@
 
 use super::{Client, Listing, Page, Stored};
 use crate::Error;
-use crate::records::{Function, LogRecord, ManageFunction, ReplicaAnswer};
+use crate::records::{Function, FunctionLog, ManageFunction, ReplicaAnswer};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// What the replicas printed and logged last, oldest first; at most `limit` lines, the server's default if `None`.
-    pub async fn function_logs(&self, name: &str, limit: Option<u64>) -> Result<Vec<LogRecord>, Error> {
+    pub async fn function_logs(&self, name: &str, limit: Option<u64>) -> Result<Vec<FunctionLog>, Error> {
         let mut url = self.path(&["function", name, "logs"])?;
         if let Some(limit) = limit {
             url.query_pairs_mut().append_pair("limit", &limit.to_string());

@@ -27,7 +27,7 @@ fn job(status: &str) -> Value {
 fn function(state: &str) -> Value {
     json!({
         "function_id": "f", "function_executor_id": "local", "function_policy_rule_uri": "p:1-a", "replicas": 2,
-        "function_status": {"state": state, "desired": 2, "ready": 1},
+        "function_status": {"state": state, "desired": 2, "ready": 1, "observed_revision": 3},
     })
 }
 
@@ -169,10 +169,11 @@ async fn reads_and_finds_functions() {
     assert_eq!(found.records[0].function_id, "f");
     assert_eq!((server.seen().line().as_str(), server.seen().json()), ("POST /function/query", filter));
 
-    let logs = json!([{"time": "t", "level": "info", "source": "stdout", "message": "hi"}]);
+    let logs = json!([{"replica": 2, "time": "t", "level": "info", "source": "stdout", "message": "hi"}]);
     for (limit, line) in [(Some(5), "GET /function/f/logs?limit=5"), (None, "GET /function/f/logs")] {
         let server = Server::saying(json!({"success": true, "data": logs})).await;
-        assert_eq!(client(&server).function_logs("f", limit).await.unwrap()[0].message, "hi");
+        let found = client(&server).function_logs("f", limit).await.unwrap();
+        assert_eq!((found[0].replica, found[0].record.message.as_str()), (2, "hi"));
         assert_eq!(server.seen().line(), line);
     }
 }

@@ -19,5 +19,5 @@ pub(super) async fn run(args: &LogsArgs, client: &Client, out: &mut Output<'_>) 
     if out.is_json() {
         return out.json(&logs);
     }
-    logs.iter().try_for_each(|log| out.line(&log_line(log)))
+    logs.iter().try_for_each(|log| out.line(&format!("replica {} {}", log.replica, log_line(&log.record))))
 }

@@ -80,7 +80,7 @@ impl Story {
         self.deploy_source("busy", BUSY, json!({})).await?;
         let rule = json!({
             "min_replicas": 1, "max_replicas": 3, "target_cpu_utilization_percentage": 50,
-            "scale_down_stabilization_seconds": 1,
+            "scale_down_stabilization_seconds": 3,
         });
         self.client.update_function("busy", &json!({"$set": {"autoscaling": rule}}), None).await?;
         let mut callers = JoinSet::new();
