@@ -99,6 +99,9 @@ def test_the_other_requests_on_jobs(client, server):
     assert sent(server) == ("POST", "/jobs/query", "limit=1&sort=-created_at", {"inputs.ip": "1"})
     server.answers["/jobs/j/logs"] = reply(200, [{"message": "hello"}])
     assert client.job_logs("j") == [{"message": "hello"}]
+    assert sent(server) == ("GET", "/jobs/j/logs", "", None)
+    client.job_logs("j", attempt=2, skip=7)
+    assert sent(server)[2] == "attempt=2&skip=7"
     server.answers["/jobs/j"] = reply(200, {"job_status": "cancelled"})
     assert client.cancel_job("j") == {"job_status": "cancelled"}
     assert sent(server) == ("DELETE", "/jobs/j", "", None)
@@ -220,9 +223,9 @@ def test_requests_on_graphs(client, server):
 
 
 def test_a_graph_is_run(client, server):
-    nodes = [{"node": "f", "status": "completed"}]
-    server.answers["/graph/execute_graph"] = reply(200, 5, run_id="r", trace=nodes)
-    assert client.execute_graph("g:1-a", None, trace=True, timeout=2, node_timeout="500ms") == (5, "r", nodes)
+    run = {"run_id": "r", "nodes": [{"node": "f", "status": "completed"}]}
+    server.answers["/graph/execute_graph"] = reply(200, 5, run_id="r", trace=run)
+    assert client.execute_graph("g:1-a", None, trace=True, timeout=2, node_timeout="500ms") == (5, "r", run)
     body = {"graph_uri": "g:1-a", "input_data": None, "timeout": 2, "node_timeout": "500ms"}
     assert sent(server) == ("POST", "/graph/execute_graph", "trace=true", body)
     server.answers["/graph/execute_graph"] = reply(200, 5, run_id="r")

@@ -89,9 +89,13 @@ class Jobs(Api):
         """Jobs that match, as `query_policies`; any field, for example `{"inputs.ip": "10.0.0.1"}`."""
         return self._query("/jobs/query", filter, limit, skip, sort, fields)
 
-    def job_logs(self, job_id: str) -> list[JobLog]:
-        """What the job's attempts printed and logged, oldest first."""
-        return cast("list[JobLog]", self._data("GET", path_of("jobs", job_id, "logs")))
+    def job_logs(self, job_id: str, *, attempt: Optional[int] = None, skip: int = 0) -> list[JobLog]:
+        """What the job's attempts printed and logged, oldest first; while it runs, what there is so far.
+
+        attempt: only of this one, 1 for the first. skip: leave out so many, those that are known already.
+        """
+        query = {"attempt": attempt, "skip": skip or None}
+        return cast("list[JobLog]", self._data("GET", path_of("jobs", job_id, "logs"), query=query))
 
     def cancel_job(self, job_id: str) -> Job:
         """End a job that waits or runs; Conflict when it has its final state already."""

@@ -310,11 +310,11 @@ class Managed(NamedTuple):
 
 
 class GraphResult(NamedTuple):
-    """A run's output; `trace` has its nodes when that was asked for."""
+    """A run's output; `trace` has its record, with what each node took, got and gave, when that was asked for."""
 
     output: Any
     run_id: str
-    trace: Optional[list[NodeRun]]
+    trace: Optional[GraphRun]
 
 
 class Execution(NamedTuple):
