@@ -3,6 +3,7 @@
 use crate::auth::Tokens;
 use crate::execution::Runner;
 use crate::functions::Functions;
+use crate::graphs::Graphs;
 use crate::policies::registry::Registry;
 use crate::settings::Settings;
 use axum::extract::FromRef;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) runner: Arc<Runner>,
     pub(crate) functions: Arc<Functions>,
+    pub(crate) graphs: Arc<Graphs>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

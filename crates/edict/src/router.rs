@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, functions, health, http, policies};
+use crate::{assets, executors, functions, graphs, health, http, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -44,6 +44,13 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(functions::changes::read_changes, functions::changes::change))
         .routes(routes!(functions::status::report))
         .routes(routes!(functions::code::download))
+        .routes(routes!(graphs::create::create))
+        .routes(routes!(graphs::query::query))
+        .routes(routes!(graphs::check::check))
+        .routes(routes!(graphs::read::read, graphs::update::update, graphs::delete::delete))
+        .routes(routes!(graphs::execute::execute_graph))
+        .routes(routes!(graphs::read_run::read_run))
+        .routes(routes!(graphs::query_runs::query_runs))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -73,6 +80,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
         (name = "policies", description = "Versioned Python code with its schemas, settings and parameters"),
         (name = "executors", description = "Where policies run"),
         (name = "functions", description = "Policies deployed as long-lived services"),
+        (name = "graphs", description = "Functions that feed each other, and their runs"),
         (name = "assets", description = "Stored files")
     )
 )]

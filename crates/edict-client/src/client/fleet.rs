@@ -3,9 +3,7 @@
 use super::reply::{self, header};
 use super::{Client, PolicyCode};
 use crate::Error;
-use crate::records::{
-    AssignedFunction, ContextOp, Function, FunctionChanges, FunctionStatus, PolicyState,
-};
+use crate::records::{AssignedFunction, ContextOp, Function, FunctionChanges, FunctionStatus, PolicyState};
 use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde_json::Value;

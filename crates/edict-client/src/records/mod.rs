@@ -19,7 +19,7 @@ pub use function::{
     AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
     FunctionStatus, ManageFunction, ReplicaAnswer,
 };
-pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
+pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};

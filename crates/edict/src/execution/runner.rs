@@ -156,10 +156,7 @@ impl Tools {
         let code = self.bundles.ensure(digest, fetched).await.map_err(|error| not_stored(&error))?;
         let environment = match &code.requirements {
             Some(requirements) if !requirements.is_empty() => Some(
-                self.environments
-                    .ensure(requirements)
-                    .await
-                    .map_err(|error| failed(&policy.uri, &error))?,
+                self.environments.ensure(requirements).await.map_err(|error| failed(&policy.uri, &error))?,
             ),
             _ => None,
         };

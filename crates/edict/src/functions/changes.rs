@@ -47,14 +47,21 @@ pub(crate) async fn change(
 
 /// What is kept of a function.
 pub(super) async fn kept(store: &Store, name: &str) -> Result<FunctionChanges, ApiError> {
-    store.fetch_one::<(String, i64)>(select(name)).await?.map_or_else(|| Ok(FunctionChanges::default()), parse)
+    store
+        .fetch_one::<(String, i64)>(select(name))
+        .await?
+        .map_or_else(|| Ok(FunctionChanges::default()), parse)
 }
 
 /// Keeps a change over earlier ones.
 ///
 /// # Errors
 /// 404 when there is no such function (any more).
-pub(super) async fn keep(store: &Store, name: &str, change: PolicyState) -> Result<FunctionChanges, ApiError> {
+pub(super) async fn keep(
+    store: &Store,
+    name: &str,
+    change: PolicyState,
+) -> Result<FunctionChanges, ApiError> {
     let mut tx = store.begin().await?;
     // Whoever updates or removes the function holds this lock, too.
     FUNCTIONS.lock(&mut tx, store.dialect(), name).await?;

@@ -9,9 +9,7 @@ use crate::executors::EXECUTORS;
 use crate::http::{Body, Data, Parameters, Path, Reply, document};
 use crate::policies::code;
 use axum::extract::State;
-use edict_client::records::{
-    DeployFunction, Executor, ExecutorStatus, Function, FunctionStatus, Object,
-};
+use edict_client::records::{DeployFunction, Executor, ExecutorStatus, Function, FunctionStatus, Object};
 use serde_json::value::RawValue;
 
 /// Deploys a policy as a function on an executor.

@@ -55,7 +55,9 @@ impl Home {
         match self {
             Self::Registry(registry) => match registry.bundle(digest).await? {
                 Some((_, bytes)) => Ok(bytes),
-                None => Err(ApiError::internal(format!("the code {digest} of function {name} is not stored"))),
+                None => {
+                    Err(ApiError::internal(format!("the code {digest} of function {name} is not stored")))
+                }
             },
             Self::Remote(remote) => Ok(remote.client.function_code(name).await.map_err(relay)?.content),
         }

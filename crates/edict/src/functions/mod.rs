@@ -176,7 +176,11 @@ impl Functions {
         if function.function_executor_id != LOCAL {
             wake::wake(&self.registry.store, &self.registry.http, &function.function_executor_id);
         } else if let Err(error) = self.fleet.sync().await {
-            tracing::warn!(function = name, error = error.message(), "the change takes effect a little later");
+            tracing::warn!(
+                function = name,
+                error = error.message(),
+                "the change takes effect a little later"
+            );
         }
     }
 

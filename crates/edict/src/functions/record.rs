@@ -82,7 +82,9 @@ pub(super) fn check_replicas(replicas: u32, autoscaling: Option<&Autoscaling>) -
     } else if longest > 3600 {
         format!("a stabilization window has at most 3600 seconds, got `{longest}`")
     } else if rule.enabled && !(least..=most).contains(&replicas) {
-        format!("`replicas` is `{replicas}`, which is not between `min_replicas`, `{least}`, and `max_replicas`, `{most}`")
+        format!(
+            "`replicas` is `{replicas}`, which is not between `min_replicas`, `{least}`, and `max_replicas`, `{most}`"
+        )
     } else {
         return Ok(());
     };

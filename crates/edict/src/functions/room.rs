@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 pub(super) async fn check(store: &Store, executor: &Executor, function: &Function) -> Result<(), ApiError> {
     let most = executor.executor_hardware_info.get("max_replicas").and_then(Value::as_u64);
     let Some(most) = most else { return Ok(()) };
-    let sql = "SELECT replicas, CAST(doc AS text) FROM functions WHERE function_executor_id = $1 AND key <> $2";
+    let sql =
+        "SELECT replicas, CAST(doc AS text) FROM functions WHERE function_executor_id = $1 AND key <> $2";
     let id = executor.executor_id.as_str();
     let others = Statement::new(sql).bind(id).bind(function.function_id.as_str());
     let mut taken = 0;

@@ -116,7 +116,9 @@ impl Route {
         let Some(id) = &self.executor_id else {
             return ApiError::new(
                 Code::FunctionUnavailable,
-                format!("the server that runs the functions of `local` cannot be reached: {problem}; try again"),
+                format!(
+                    "the server that runs the functions of `local` cannot be reached: {problem}; try again"
+                ),
             )
             .retry_after(Duration::from_secs(1));
         };
@@ -157,14 +159,14 @@ pub(super) async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Re
         #[serde(default)]
         details: Value,
     }
-    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after =
+        response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let success = response.status().is_success();
     let body = response
         .bytes()
         .await
         .map_err(|_| ApiError::new(Code::ExecutorUnreachable, "the executor's answer broke off"))?;
-    let strange =
-        |error| ApiError::internal(format!("an executor answered what cannot be read: {error}"));
+    let strange = |error| ApiError::internal(format!("an executor answered what cannot be read: {error}"));
     if success {
         return serde_json::from_slice(&body).map_err(strange);
     }

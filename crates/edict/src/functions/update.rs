@@ -108,7 +108,9 @@ impl Change {
                 named.into_iter().flat_map(|keys| keys.keys().cloned()).collect()
             }
             Self::Operators(update, _) => {
-                let key = |path: String| path.strip_prefix(field)?.strip_prefix('.')?.split('.').next().map(str::to_owned);
+                let key = |path: String| {
+                    path.strip_prefix(field)?.strip_prefix('.')?.split('.').next().map(str::to_owned)
+                };
                 update.paths().filter_map(key).collect()
             }
         }

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
-use crate::functions::Functions;
+use crate::graphs::Graphs;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -19,6 +19,7 @@ const CODE_CACHE: u64 = 4 << 30;
 /// Where the database announces changes.
 const POLICIES: &str = "edict_policies";
 const FUNCTIONS: &str = "edict_functions";
+const GRAPHS: &str = "edict_graphs";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -56,8 +57,20 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         Ok(())
     }));
     chores.spawn(Arc::clone(&app.functions.fleet).run());
+    let graphs = Arc::clone(&app.graphs);
+    chores.spawn(async move { graphs.record_runs().await });
+    let days = app.settings.graph_run_retention_days;
+    if days > 0 {
+        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "removing old runs of graphs",
+            graphs,
+            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
+        ));
+    }
     if let Store::Postgres(pool) = &app.registry.store {
-        chores.spawn(follow_changes(pool.clone(), registry, Arc::clone(&app.functions)));
+        chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
     chores
 }
@@ -79,37 +92,38 @@ async fn every<T>(
 }
 
 /// Drops from memory what other servers on the same database changed.
-async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>, functions: Arc<Functions>) {
+async fn follow_changes(pool: sqlx::PgPool, app: App) {
     loop {
         match PgListener::connect_with(&pool).await {
             Ok(mut listener) => {
-                if let Err(error) = listen(&mut listener, &registry, &functions).await {
+                if let Err(error) = listen(&mut listener, &app).await {
                     tracing::warn!(%error, "lost the database's announcements");
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
         }
         // Whatever was announced while nobody listened is unknown.
-        registry.forget_all();
-        functions.forget_all();
+        forget_all(&app);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn listen(
-    listener: &mut PgListener,
-    registry: &Registry,
-    functions: &Functions,
-) -> sqlx::Result<()> {
-    listener.listen_all([POLICIES, FUNCTIONS]).await?;
-    registry.forget_all();
-    functions.forget_all();
+async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS]).await?;
+    forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
-            POLICIES => registry.forget(announced.payload()),
-            _ => functions.forget(announced.payload()),
+            FUNCTIONS => app.functions.forget(announced.payload()),
+            GRAPHS => app.graphs.forget(announced.payload()),
+            _ => app.registry.forget(announced.payload()),
         }
     }
     Ok(())
+}
+
+fn forget_all(app: &App) {
+    app.registry.forget_all();
+    app.functions.forget_all();
+    app.graphs.forget_all();
 }

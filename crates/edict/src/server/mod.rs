@@ -14,6 +14,7 @@ use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
 use crate::functions::fleet::Fleet;
 use crate::functions::fleet::tenure::Tenure;
+use crate::graphs::Graphs;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -79,6 +80,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     serving.stop().await;
     app.functions.fleet.stop(settings.shutdown_grace()).await;
     app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    if let Err(error) = app.graphs.flush().await {
+        tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
+    }
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -115,8 +119,9 @@ async fn build(
         settings: settings.clone(),
         http: registry.http.clone(),
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet)),
-        registry,
+        graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
+        registry,
         public_url,
         common,
     }))

@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "labels")]
     pub(crate) node_labels: Labels,
     pub(crate) default_allocator: String,
+    pub(crate) graph_run_retention_days: u64,
     pub(crate) executor_id: String,
     pub(crate) executor_port: u16,
     pub(crate) executor_url: String,

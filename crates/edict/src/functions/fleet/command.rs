@@ -72,7 +72,10 @@ impl Service {
         current.or(crew.members.first()).cloned().ok_or_else(|| {
             ApiError::new(
                 Code::FunctionUnavailable,
-                format!("the replicas of function `{}` ended before the command reached one; try again", self.name),
+                format!(
+                    "the replicas of function `{}` ended before the command reached one; try again",
+                    self.name
+                ),
             )
         })
     }

@@ -82,7 +82,8 @@ impl Keeper {
         mut receiver: watch::Receiver<Option<Wanted>>,
     ) -> Self {
         let wanted = receiver.borrow_and_update().clone();
-        let wanted = wanted.unwrap_or_else(|| Wanted { function: Arc::clone(&service.crew().edition.function) });
+        let wanted =
+            wanted.unwrap_or_else(|| Wanted { function: Arc::clone(&service.crew().edition.function) });
         let function = &wanted.function;
         let scale = match active(function.autoscaling.as_ref()) {
             // Where it was before the executor was started anew.
@@ -224,7 +225,11 @@ impl Keeper {
         let number = {
             let crew = self.service.crew();
             let current = crew.edition.number;
-            crew.members.iter().rev().find(|member| which(member.edition.number, current)).map(|member| member.number)
+            crew.members
+                .iter()
+                .rev()
+                .find(|member| which(member.edition.number, current))
+                .map(|member| member.number)
         };
         if let Some(replica) = number.and_then(|number| self.service.leave(number)) {
             self.retire(replica);
@@ -295,7 +300,11 @@ impl Keeper {
                 self.service.gate.send_replace(Gate::Open);
             }
             Err(error) if edition.number == self.service.crew().edition.number => {
-                tracing::warn!(function = self.service.name, error = error.message(), "a replica did not start");
+                tracing::warn!(
+                    function = self.service.name,
+                    error = error.message(),
+                    "a replica did not start"
+                );
                 self.failed(fault(&error));
                 if self.service.crew().members.is_empty() {
                     self.service.gate.send_replace(Gate::Failing(fault(&error)));
@@ -443,7 +452,11 @@ async fn report(around: Arc<Surroundings>, name: String, mut status: watch::Rece
             Ok(()) => around.reports.notify_waiters(),
             Err(error) if error.code() == crate::error::Code::FunctionNotFound => {}
             Err(error) => {
-                tracing::warn!(function = name, error = error.message(), "the status was not taken, trying again");
+                tracing::warn!(
+                    function = name,
+                    error = error.message(),
+                    "the status was not taken, trying again"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 status.mark_changed();
             }

@@ -101,7 +101,10 @@ impl Fleet {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             if let Err(error) = self.sync().await {
-                tracing::warn!(error = error.message(), "cannot look which functions are wanted; those here go on");
+                tracing::warn!(
+                    error = error.message(),
+                    "cannot look which functions are wanted; those here go on"
+                );
             }
             tokio::time::timeout(LOOK, self.wake.notified()).await.ok();
         }
@@ -131,7 +134,11 @@ impl Fleet {
         });
         for entry in &assigned {
             if let Err(error) = self.bring_up(entry).await {
-                tracing::warn!(function = entry.function_id, error = error.message(), "cannot read a function");
+                tracing::warn!(
+                    function = entry.function_id,
+                    error = error.message(),
+                    "cannot read a function"
+                );
             }
         }
         Ok(())

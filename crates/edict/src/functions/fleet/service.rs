@@ -203,7 +203,10 @@ impl Service {
         match &*self.gate.borrow() {
             Gate::Failing(fault) => ApiError::new(
                 Code::FunctionUnavailable,
-                format!("no replica of function `{name}` takes calls, since they do not start: {}", fault.message),
+                format!(
+                    "no replica of function `{name}` takes calls, since they do not start: {}",
+                    fault.message
+                ),
             )
             .details(fault),
             _ => ApiError::new(
