@@ -190,7 +190,8 @@ def test_a_graph(client, uri, deploy):
         "graph_connection_data": {top: [left, right], left: [bottom], right: [bottom]},
         "graph_search_tags": ["sdk-test"],
     }
-    client.check_graph(graph)
+    plan = client.check_graph(graph)
+    assert (plan["stages"], plan["leaves"], plan["exists"]) == ([[top], [left, right], [bottom]], [bottom], False)
     graph_uri = client.create_graph(graph)["graph_uri"]
     try:
         result = client.execute_graph(graph_uri, {"ip": "1"}, trace=True, timeout=20)

@@ -225,12 +225,12 @@ def test_requests_on_graphs(client, server):
 def test_a_graph_is_run(client, server):
     run = {"run_id": "r", "nodes": [{"node": "f", "status": "completed"}]}
     server.answers["/graph/execute_graph"] = reply(200, 5, run_id="r", trace=run)
-    assert client.execute_graph("g:1-a", None, trace=True, timeout=2, node_timeout="500ms") == (5, "r", run)
-    body = {"graph_uri": "g:1-a", "input_data": None, "timeout": 2, "node_timeout": "500ms"}
+    assert client.execute_graph("g:1-a", None, trace=True, timeout=2, node_timeout=0.5) == (5, "r", run)
+    body = {"graph_uri": "g:1-a", "input_data": None, "timeout": 2, "node_timeout": 0.5}
     assert sent(server) == ("POST", "/graph/execute_graph", "trace=true", body)
     server.answers["/graph/execute_graph"] = reply(200, 5, run_id="r")
     assert client.execute_graph("g:1-a", {"ip": "1"}) == (5, "r", None)
-    assert sent(server)[2:] == ("", {"graph_uri": "g:1-a", "input_data": {"ip": "1"}})
+    assert sent(server)[2:] == ("", {"graph_uri": "g:1-a", "input_data": {"ip": "1"}, "timeout": 60})
 
 
 @pytest.mark.parametrize(

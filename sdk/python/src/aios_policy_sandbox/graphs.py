@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Optional, Union, cast
 
 from .api import Api, Filter, Names, Update, given, path_of
-from .records import Graph, GraphResult, GraphRun, Page
+from .records import Graph, GraphPlan, GraphResult, GraphRun, Page
 
 __all__ = ["Graphs"]
 
@@ -21,9 +21,9 @@ class Graphs(Api):
         """
         return cast(Graph, self._data("POST", "/graphs", graph))
 
-    def check_graph(self, graph: Graph) -> Graph:
-        """What `create_graph` would register or refuse, without doing it."""
-        return cast(Graph, self._data("POST", "/graphs/check", graph))
+    def check_graph(self, graph: Graph) -> GraphPlan:
+        """How a graph would run; errors as `create_graph`, but nothing is registered."""
+        return cast(GraphPlan, self._data("POST", "/graphs/check", graph))
 
     def get_graph(self, graph_uri: str) -> Graph:
         """The graph's record; NotFound when there is none."""
@@ -55,19 +55,20 @@ class Graphs(Api):
         input_data: Any,
         *,
         trace: bool = False,
-        timeout: Union[float, str, None] = None,
-        node_timeout: Union[float, str, None] = None,
+        timeout: float = 60,
+        node_timeout: Optional[float] = None,
     ) -> GraphResult:
         """Run a graph: its output, the run's id and, with `trace`, what each node took, got and gave.
 
-        timeout: seconds for the whole run (or `90s`), 60 unless given. node_timeout: seconds for each node.
+        timeout: seconds for the whole run. node_timeout: seconds for each node, waiting for a replica included.
         GraphFailed, with the node at fault and the run's id, when a node fails or time runs out; ValidationFailed
         when the input does not fit the graph's schema.
         """
         body = given(graph_uri=graph_uri, timeout=timeout, node_timeout=node_timeout)
         body["input_data"] = input_data
         query = {"trace": True} if trace else None
-        reply = self._system.call("POST", "/graph/execute_graph", query=query, json_body=body)
+        path = "/graph/execute_graph"
+        reply = self._system.call("POST", path, query=query, json_body=body, patience=timeout)
         return GraphResult(reply["data"], reply["run_id"], reply.get("trace"))
 
     def get_graph_run(self, run_id: str) -> GraphRun:

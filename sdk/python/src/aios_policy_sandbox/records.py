@@ -22,6 +22,7 @@ __all__ = [
     "FunctionLog",
     "FunctionStatus",
     "Graph",
+    "GraphPlan",
     "GraphResult",
     "GraphRun",
     "Job",
@@ -273,6 +274,16 @@ class Graph(TypedDict, total=False):
     created_at: str
     updated_at: str
     revision: int
+
+
+class GraphPlan(TypedDict, total=False):
+    """How a graph would run. Nodes of one stage can run at the same time; `exists`: its URI is taken."""
+
+    graph_uri: str
+    exists: bool
+    roots: list[str]
+    leaves: list[str]
+    stages: list[list[str]]
 
 
 class NodeRun(TypedDict, total=False):
