@@ -1,11 +1,13 @@
 //! The typed client: one file per resource, and here what they share.
 
 mod assets;
+mod attempts;
 mod build;
 mod executions;
 mod executors;
 mod fleet;
 mod functions;
+mod graphs;
 mod jobs;
 mod policies;
 mod reply;

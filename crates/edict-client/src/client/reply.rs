@@ -72,8 +72,8 @@ pub(super) async fn refused(response: Response, server: &str) -> Result<Response
     }
 }
 
-/// Reads the envelope of a reply that succeeded.
-pub(super) async fn read<T: DeserializeOwned>(response: Response, server: &str) -> Result<Reply<T>, Error> {
+/// Reads the body of a reply that succeeded: for most routes a [`Reply`].
+pub(super) async fn read<T: DeserializeOwned>(response: Response, server: &str) -> Result<T, Error> {
     let url = response.url().to_string();
     let status = response.status().as_u16();
     let body = response.bytes().await.map_err(|error| unreachable(server, error))?;

@@ -11,6 +11,7 @@ mod doctor;
 mod executor;
 mod failure;
 mod function;
+mod graph;
 mod job;
 mod json;
 mod list;
@@ -85,6 +86,8 @@ enum Command {
     Job(job::JobArgs),
     /// Policies deployed as long-lived services
     Function(function::FunctionArgs),
+    /// Graphs of functions: publish, draw and run them
+    Graph(graph::GraphArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -150,6 +153,7 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Policy(args) => policy::run(args, &global, out).await,
         Command::Job(args) => job::run(args, &global, out).await,
         Command::Function(args) => function::run(args, &global, out).await,
+        Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,

@@ -26,6 +26,7 @@ mod durability;
 mod execute;
 mod executors;
 mod hostile;
+mod jobs;
 mod listeners;
 mod management;
 mod queries;
