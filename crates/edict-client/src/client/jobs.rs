@@ -2,7 +2,7 @@
 
 use super::{Client, Listing, Page};
 use crate::Error;
-use crate::records::{Job, LogRecord};
+use crate::records::{Job, JobLogRecord};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,9 +26,14 @@ impl Client {
         self.get_waiting(&["jobs", id], wait).await
     }
 
-    /// What the job's attempts printed and logged, oldest first.
-    pub async fn job_logs(&self, id: &str) -> Result<Vec<LogRecord>, Error> {
-        self.get(&["jobs", id, "logs"]).await
+    /// What the job's attempts printed and logged, oldest first, but for the first `skip` records; while it runs, what
+    /// there is so far.
+    pub async fn job_logs(&self, id: &str, skip: usize) -> Result<Vec<JobLogRecord>, Error> {
+        let mut url = self.path(&["jobs", id, "logs"])?;
+        if skip > 0 {
+            url.query_pairs_mut().append_pair("skip", &skip.to_string());
+        }
+        Ok(self.call(self.request(Method::GET, url)).await?.data)
     }
 
     /// Ends a job that waits or runs; the error is a conflict when it has its final state already.

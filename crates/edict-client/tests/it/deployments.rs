@@ -98,10 +98,13 @@ async fn reads_finds_and_cancels_jobs() {
     assert!(found.has_more && found.records[0].job_status == JobStatus::Failed);
     assert_eq!((server.seen().line().as_str(), server.seen().json()), ("POST /jobs/query?limit=1", filter));
 
-    let logs = json!([{"time": "t", "level": "info", "source": "stdout", "message": "hi"}]);
-    let server = Server::saying(json!({"success": true, "data": logs})).await;
-    assert_eq!(client(&server).job_logs("j").await.unwrap()[0].message, "hi");
-    assert_eq!(server.seen().line(), "GET /jobs/j/logs");
+    let logs = json!([{"attempt": 2, "time": "t", "level": "info", "source": "stdout", "message": "hi"}]);
+    for (skip, line) in [(0, "GET /jobs/j/logs"), (7, "GET /jobs/j/logs?skip=7")] {
+        let server = Server::saying(json!({"success": true, "data": logs})).await;
+        let found = client(&server).job_logs("j", skip).await.unwrap();
+        assert_eq!((found[0].attempt, found[0].record.message.as_str()), (2, "hi"));
+        assert_eq!(server.seen().line(), line);
+    }
 
     let server = Server::saying(json!({"success": true, "data": job("cancelled")})).await;
     assert_eq!(client(&server).cancel_job("j").await.unwrap().job_status, JobStatus::Cancelled);
