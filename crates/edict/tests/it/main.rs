@@ -16,6 +16,8 @@ mod assets;
 mod auth;
 mod bad_input;
 mod cli;
+mod cli_functions;
+mod cli_jobs;
 mod code;
 mod context;
 mod context_api;
