@@ -4,8 +4,8 @@ mod assets;
 mod build;
 mod executions;
 mod executors;
-mod graphs;
 mod fleet;
+mod graphs;
 mod policies;
 mod reply;
 

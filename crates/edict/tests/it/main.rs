@@ -23,6 +23,8 @@ mod documents;
 mod durability;
 mod execute;
 mod executors;
+mod graphs;
+mod graphs_faults;
 mod hostile;
 mod listeners;
 mod management;
