@@ -12,6 +12,7 @@ mod functions;
 mod graphs;
 mod health;
 mod http;
+mod jobs;
 mod policies;
 mod router;
 mod server;

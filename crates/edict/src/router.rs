@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, functions, graphs, health, http, policies};
+use crate::{assets, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -51,6 +51,16 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(graphs::execute::execute_graph))
         .routes(routes!(graphs::read_run::read_run))
         .routes(routes!(graphs::query_runs::query_runs))
+        .routes(routes!(jobs::submit::submit))
+        .routes(routes!(jobs::submit::submit_anywhere))
+        .routes(routes!(jobs::submit::submit_to_no_executor))
+        .routes(routes!(jobs::query::query))
+        .routes(routes!(jobs::read::read, jobs::cancel::cancel))
+        .routes(routes!(jobs::logs::logs))
+        .routes(routes!(jobs::claim::claim))
+        .routes(routes!(jobs::renew::renew))
+        .routes(routes!(jobs::log::log))
+        .routes(routes!(jobs::finish::finish))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -63,7 +73,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     OpenApiRouter::with_openapi(Executor::openapi())
         .routes(routes!(executors::process::execute_policy))
         .routes(routes!(executors::process::execute_mgmt_command))
-        .routes(routes!(executors::wake::woken))
+        .routes(routes!(executors::process::wake))
         .routes(routes!(functions::process::call_function))
         .routes(routes!(functions::process::manage_function))
         .routes(routes!(functions::process::function_logs))
@@ -81,6 +91,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
         (name = "executors", description = "Where policies run"),
         (name = "functions", description = "Policies deployed as long-lived services"),
         (name = "graphs", description = "Functions that feed each other, and their runs"),
+        (name = "jobs", description = "Runs that wait in a durable queue"),
         (name = "assets", description = "Stored files")
     )
 )]

@@ -1,7 +1,7 @@
 //! Reading replies: the envelope, refusals, and what is not Edict's at all.
 
 use super::Stored;
-use crate::records::LogRecord;
+use crate::records::{LogRecord, ReplicaAnswer};
 use crate::{ApiError, Error};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -22,6 +22,8 @@ pub(super) struct Reply<T> {
     pub(super) has_more: bool,
     #[serde(default)]
     pub(super) logs: Option<Vec<LogRecord>>,
+    #[serde(default)]
+    pub(super) replicas: Vec<ReplicaAnswer>,
 }
 
 impl<T> Reply<T> {

@@ -4,6 +4,7 @@
 //! nearest name. Times are RFC 3339 in UTC.
 
 mod asset;
+mod attempt;
 mod execution;
 mod executor;
 mod function;
@@ -13,6 +14,7 @@ mod placement;
 mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
+pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
@@ -20,7 +22,7 @@ pub use function::{
     FunctionStatus, ManageFunction, ReplicaAnswer,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
-pub use job::{Job, JobStatus, SubmitJob};
+pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};
 

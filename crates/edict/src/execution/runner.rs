@@ -11,7 +11,7 @@ use edict_client::records::{
 };
 use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
-use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, Runtime};
+use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, RunOptions, Runtime};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -77,6 +77,29 @@ impl Runner {
         request: ExecutePolicy,
         edition: Option<&str>,
     ) -> Result<Finished, ApiError> {
+        self.evaluate(request, edition, RunOptions::default()).await
+    }
+
+    /// Runs a policy for a job: in a process of its own, within the job's own wall time if it has one. `log` is shown
+    /// each record at the moment that it is made.
+    pub(crate) async fn attempt(
+        &self,
+        request: ExecutePolicy,
+        edition: Option<&str>,
+        timeout: Option<Duration>,
+        log: &(dyn Fn(LogRecord) + Sync),
+    ) -> Result<Box<RawValue>, ApiError> {
+        let show = |record: &edict_runtime::LogRecord| log(log_record(record.clone()));
+        let options = RunOptions { timeout, own_process: true, logs: Some(&show) };
+        Ok(self.evaluate(request, edition, options).await?.data)
+    }
+
+    async fn evaluate(
+        &self,
+        request: ExecutePolicy,
+        edition: Option<&str>,
+        options: RunOptions<'_>,
+    ) -> Result<Finished, ApiError> {
         let started = Instant::now();
         check_depth("field `input_data`", request.input_data.get())?;
         let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
@@ -86,7 +109,7 @@ impl Runner {
             parameters: policy.parameters.with(request.parameters.as_ref(), &policy.uri)?,
             input: request.input_data,
         };
-        let outcome = self.run(&policy, operation).await;
+        let outcome = self.run(&policy, operation, options).await;
         let result = outcome.and_then(|outcome| {
             policy.check_output(&outcome.result)?;
             Ok(Finished { data: outcome.result, logs: records(outcome.logs) })
@@ -107,7 +130,7 @@ impl Runner {
             action: request.action,
             data: serde_json::value::to_raw_value(&data).map_err(ApiError::internal)?,
         };
-        let result = match self.run(&policy, operation).await {
+        let result = match self.run(&policy, operation, RunOptions::default()).await {
             Ok(outcome) => self.keep(&policy, outcome).await,
             Err(error) => Err(error),
         };
@@ -130,9 +153,15 @@ impl Runner {
         Ok(Finished { data: outcome.result, logs: records(outcome.logs) })
     }
 
-    async fn run(&self, policy: &Compiled, operation: Operation) -> Result<Outcome, ApiError> {
+    async fn run(
+        &self,
+        policy: &Compiled,
+        operation: Operation,
+        options: RunOptions<'_>,
+    ) -> Result<Outcome, ApiError> {
         let prepared = policy.prepared.get_or_try_init(|| self.prepare(policy)).await?;
-        self.tools.runtime.run(prepared, operation).await.map_err(|error| describe(&policy.uri, error))
+        let outcome = self.tools.runtime.run_with(prepared, operation, options).await;
+        outcome.map_err(|error| describe(&policy.uri, error))
     }
 
     /// Unpacks the code and installs its requirements.

@@ -5,6 +5,8 @@ use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
 use crate::graphs::Graphs;
+use crate::jobs::lease;
+use crate::jobs::queue::Queue;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -20,6 +22,7 @@ const CODE_CACHE: u64 = 4 << 30;
 const POLICIES: &str = "edict_policies";
 const FUNCTIONS: &str = "edict_functions";
 const GRAPHS: &str = "edict_graphs";
+const JOBS: &str = "edict_jobs";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -69,6 +72,20 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
             async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
         ));
     }
+    let queue = || Arc::clone(&app.jobs.queue);
+    chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.sweep().await
+    }));
+    chores.spawn(every(Duration::from_secs(5), "counting jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.gauge().await
+    }));
+    let keep = Duration::from_secs(u64::from(app.settings.job_retention_days) * 86_400);
+    chores.spawn(every(
+        Duration::from_secs(600),
+        "removing old jobs",
+        queue(),
+        async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
+    ));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
@@ -109,13 +126,14 @@ async fn follow_changes(pool: sqlx::PgPool, app: App) {
 }
 
 async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
-    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS]).await?;
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS, JOBS]).await?;
     forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
             FUNCTIONS => app.functions.forget(announced.payload()),
             GRAPHS => app.graphs.forget(announced.payload()),
+            JOBS => app.jobs.heard(announced.payload()).await,
             _ => app.registry.forget(announced.payload()),
         }
     }

@@ -10,11 +10,16 @@ use crate::assets::storage::{Storage, StorageError};
 use crate::auth::{Role, Tokens};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
+use crate::executors::wake::Wakes;
 use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
 use crate::functions::fleet::Fleet;
 use crate::functions::fleet::tenure::Tenure;
 use crate::graphs::Graphs;
+use crate::jobs::Jobs;
+use crate::jobs::queue::Queue;
+use crate::jobs::source::Source;
+use crate::jobs::worker::Worker;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -22,6 +27,7 @@ use crate::{allocation, router, telemetry};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let hardware = executors::hardware::info(&settings.node_labels, settings.max_replicas);
     executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
     allocation::register_default(&app.registry).await?;
+    app.jobs.queue.take_over_local().await?;
+    let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();
@@ -76,10 +84,13 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    app.stopping.cancel();
+    let grace = settings.shutdown_grace();
+    tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
+    worker.abort();
     chores.abort_all();
-    serving.stop().await;
-    app.functions.fleet.stop(settings.shutdown_grace()).await;
-    app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    app.functions.fleet.stop(grace).await;
+    app.runner.tools.runtime.stop(grace).await;
     if let Err(error) = app.graphs.flush().await {
         tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
     }
@@ -108,22 +119,33 @@ async fn build(
         false => settings.auth_tokens.clone().with(&token, Role::Operator),
     };
     let address = match settings.executor_url.as_str() {
+        // Listening everywhere, it is reached from this machine as `127.0.0.1`, which other machines call themselves.
+        "" if settings.bind.is_unspecified() => {
+            system_url.replace("127.0.0.1", &executors::hardware::host_name())
+        }
         "" => system_url.to_owned(),
         url => url.to_owned(),
     };
     let tenure = Tenure::new(store.clone(), address, token);
-    let (registry, runner) = assemble(settings, store, &settings.data_dir, own_urls).await?;
+    let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
     let common = common(settings, tokens, metrics);
     let fleet = Fleet::new(Arc::clone(&runner), Arc::clone(&runner.home), Some(tenure), settings);
+    let wakes = Wakes::new(store.clone(), registry.http.clone());
+    let queue = Queue::new(store, Arc::clone(&wakes));
+    let source = Source::Queue(Arc::clone(&queue));
+    let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet)),
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, Arc::clone(&wakes))),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
         registry,
+        jobs: Jobs { queue, worker },
+        wakes,
         public_url,
         common,
+        stopping: CancellationToken::new(),
     }))
 }
 

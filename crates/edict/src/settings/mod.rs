@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) index_url: Secret,
     pub(crate) max_runs: usize,
     pub(crate) run_queue: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) job_retention_days: u32,
     pub(crate) max_timeout_ms: u64,
     pub(crate) max_memory_mb: u64,
     pub(crate) max_processes: u32,
@@ -158,6 +160,9 @@ impl Settings {
         }
         if self.autoscale_seconds == 0 {
             return invalid("autoscale_seconds", "must be at least 1");
+        }
+        if self.max_jobs == 0 {
+            return invalid("max_jobs", "must be at least 1");
         }
         Ok(self)
     }

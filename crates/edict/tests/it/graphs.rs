@@ -315,7 +315,9 @@ async fn old_runs_are_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_may_what_they_may() {
-    let app = TestApp::builder().setting("auth_tokens", "admin:admin-token-1,operator:operator-token-1,viewer:viewer-token-1").start();
+    let app = TestApp::builder()
+        .setting("auth_tokens", "admin:admin-token-1,operator:operator-token-1,viewer:viewer-token-1")
+        .start();
     let send = async |token: &str, method: &str, path: &str| {
         let request = app.request(method, path).bearer_auth(token).body("{}");
         reply(request).await.status
