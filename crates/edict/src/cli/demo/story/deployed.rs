@@ -1,9 +1,13 @@
 //! The demo's jobs, functions and graph: the same policies where they stay.
 
 use super::super::super::failure::Failure;
+use super::super::super::graph::drawing;
 use super::super::super::output::Output;
 use super::{Story, URI, at, expect};
-use edict_client::records::{Function, FunctionState, FunctionStatus, JobStatus, ManageFunction};
+use edict_client::records::{
+    ExecuteGraph, Function, FunctionState, FunctionStatus, GraphRun, JobStatus, ManageFunction,
+};
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -15,6 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CALLERS: usize = 4;
 
 const BUSY: &str = include_str!("../policies/busy.py");
+
+/// What the graph has beside `check-ip`, with its parameters.
+const NODES: [(&str, &str, &str); 3] = [
+    ("threat", include_str!("../policies/threat.py"), r#"{"known": ["203.0.113.9"]}"#),
+    ("activity", include_str!("../policies/activity.py"), "{}"),
+    ("decide", include_str!("../policies/decide.py"), "{}"),
+];
 
 impl Story {
     pub(in super::super) async fn job(&mut self, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -98,6 +109,56 @@ impl Story {
         callers.shutdown().await;
         let (shrunk, took) = self.until("busy", |status| status.ready == 1 && status.desired == 1).await?;
         out.line(&format!("   nobody calls any more: {} after {:.1} s", busy(&shrunk), took.as_secs_f64()))
+    }
+
+    pub(in super::super) async fn graph(&mut self, out: &mut Output<'_>) -> Result<(), Failure> {
+        self.heading(
+            out,
+            "Connect functions to a graph (Type 5): what is independent runs at the same time",
+        )?;
+        for (name, code, parameters) in NODES {
+            let parameters = serde_json::from_str(parameters).unwrap_or_default();
+            self.deploy_source(name, code, parameters).await?;
+        }
+        let record = json!({
+            "graph_name": "ip_risk_analysis", "graph_version": "1.0", "graph_release_tag": "stable",
+            "graph_function_ids": ["check-ip", "threat", "activity", "decide"],
+            "graph_connection_data":
+                {"check-ip": ["threat", "activity"], "threat": ["decide"], "activity": ["decide"]},
+            "graph_input_schema": {"ip": {"type": "string", "required": true}},
+            "graph_output_schema": {"decision": {"type": "string", "choices": ["allow", "block", "review"]}},
+        });
+        let graph = self.client.create_graph(&record).await?.record;
+        let run = self.run_graph(&graph.graph_uri, "10.7.7.7", "allow", out).await?;
+        for line in drawing(&graph, &run).unwrap_or_default().lines() {
+            out.line(&format!("   {line}"))?;
+        }
+        let alone: f64 = run.nodes.iter().filter_map(|node| node.duration_ms).sum();
+        expect(run.duration_ms < alone, "threat and activity run at the same time", &run.nodes)?;
+        out.line(&format!(
+            "   {:.0} ms for nodes that take {alone:.0} ms one after the other",
+            run.duration_ms
+        ))?;
+        self.run_graph(&graph.graph_uri, "203.0.113.9", "block", out).await.map(drop)
+    }
+
+    /// Runs the graph and shows its output, which has to be this decision.
+    async fn run_graph(
+        &self,
+        uri: &str,
+        ip: &str,
+        decision: &str,
+        out: &mut Output<'_>,
+    ) -> Result<GraphRun, Failure> {
+        let input = json!({"ip": ip});
+        let input_data = to_raw_value(&input).map_err(|error| Failure::failed(error.to_string()))?;
+        let request =
+            ExecuteGraph { graph_uri: uri.to_owned(), input_data, timeout: None, node_timeout: None };
+        let done = self.client.execute_graph(&request, true).await?;
+        let output: Value = serde_json::from_str(done.data.get()).unwrap_or_default();
+        expect(at(&output, "/decision") == decision, "the graph decides", &output)?;
+        out.line(&format!("   {{\"ip\": \"{ip}\"}} -> {output}"))?;
+        done.trace.ok_or_else(|| Failure::failed("the run has no trace"))
     }
 
     /// Registers a policy and deploys it under the same name.
