@@ -57,7 +57,7 @@ impl Control {
 
 fn receive_now(socket: &OwnedFd) -> io::Result<Packet> {
     let mut bytes = vec![0; PACKET_LIMIT];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 3]);
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
     let (size, fds) = {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

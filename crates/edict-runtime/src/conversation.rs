@@ -14,11 +14,11 @@ use crate::host::{ContextOp, Host};
 use crate::logs::{LogRecord, Logs, Stream, WireRecord};
 use crate::process::describe;
 use crate::template::{Child, Ended, Ready, WireFault};
-use crate::{Fault, Limit, Limits, LogSink, RuntimeConfig};
+use crate::{Fault, Limit, Limits, RuntimeConfig, Watcher};
 
 /// What a frame may be longer than a result: its wrapping, or a fault with its traceback.
-const FRAME_SLACK: usize = 64 << 10;
-const HEADER: usize = 5;
+pub(crate) const FRAME_SLACK: usize = 64 << 10;
+pub(crate) const HEADER: usize = 5;
 /// The kernel limits the exact CPU time, but reports it in ticks.
 const CPU_SLACK: Duration = Duration::from_millis(250);
 
@@ -38,11 +38,11 @@ pub(crate) struct Conversation<'a> {
     pub(crate) uri: &'a str,
     pub(crate) limits: &'a Limits,
     pub(crate) config: &'a RuntimeConfig,
-    pub(crate) sink: Option<LogSink<'a>>,
+    pub(crate) sink: Option<Watcher<'a>>,
 }
 
 /// Why a conversation ended without a reply.
-enum Broken {
+pub(crate) enum Broken {
     /// The other side closed: it has ended, or will.
     Closed,
     /// It sent what no worker sends.
@@ -50,9 +50,9 @@ enum Broken {
     Fault(Fault),
 }
 
-struct Frame {
-    kind: u8,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<serde_json::Value, String>> + Send + 'a>>;
@@ -106,7 +106,7 @@ impl Conversation<'_> {
         let show = |record: &LogRecord| self.show(record);
         let (mut reader, mut writer) = io.socket.split();
         let most = self.config.result_limit + FRAME_SLACK;
-        let mut frames = Frames { buffer: Vec::new(), most };
+        let mut frames = Frames::new(most);
         let mut unsent = request.to_vec();
         let mut sent = match writer.try_write(&unsent) {
             Ok(size) => size,
@@ -174,7 +174,7 @@ impl Conversation<'_> {
             };
         }
         let fault = serde_json::from_slice(&frame.payload).map_err(forged)?;
-        Err(fault_of(fault, self.limits, self.config))
+        Err(fault_of(fault, self.limits, self.config.result_limit))
     }
 
     fn crash(&self, ended: Option<Ended>) -> Fault {
@@ -194,17 +194,22 @@ impl Conversation<'_> {
 }
 
 /// A worker's fault in the runtime's terms.
-pub(crate) fn fault_of(wire: WireFault, limits: &Limits, config: &RuntimeConfig) -> Fault {
+pub(crate) fn fault_of(wire: WireFault, limits: &Limits, result_limit: usize) -> Fault {
     let WireFault { fault, kind, message, traceback } = wire;
     match fault.as_str() {
         "load" => Fault::Load { kind, message, traceback },
         "memory" => Fault::Limit(Limit::Memory(limits.memory_mb)),
         "cpu" => Fault::Limit(Limit::Cpu(limits.cpu_seconds.unwrap_or_default())),
-        "result" => Fault::Limit(Limit::Result(config.result_limit)),
+        "result" => Fault::Limit(Limit::Result(result_limit)),
         "not_json" => Fault::OutputNotJson { place: message },
         "no_management" => Fault::NoManagement,
         _ => Fault::Failed { kind, message, traceback },
     }
+}
+
+/// A worker's fault out of its JSON; `None` when no worker would send it.
+pub(crate) fn fault_of_wire(payload: &[u8], limits: &Limits, result_limit: usize) -> Option<Fault> {
+    serde_json::from_slice(payload).ok().map(|wire| fault_of(wire, limits, result_limit))
 }
 
 /// A frame: kind, length, and a payload of several parts.
@@ -218,13 +223,21 @@ pub(crate) fn frame_of(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// What has arrived of the next frame. Survives a read that is given up half-way.
-struct Frames {
+pub(crate) struct Frames {
     buffer: Vec<u8>,
     most: usize,
 }
 
 impl Frames {
-    async fn next(&mut self, reader: &mut tokio::net::unix::ReadHalf<'_>) -> Result<Frame, Broken> {
+    /// Frames of at most so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { buffer: Vec::new(), most }
+    }
+
+    pub(crate) async fn next(
+        &mut self,
+        reader: &mut tokio::net::unix::ReadHalf<'_>,
+    ) -> Result<Frame, Broken> {
         loop {
             if let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() {
                 let [kind, a, b, c, d] = *header;

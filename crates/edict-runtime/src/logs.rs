@@ -105,6 +105,12 @@ impl Logs {
         self.keep(record, each);
     }
 
+    /// Keep no record any longer: whoever wants them has been shown them.
+    pub(crate) fn forget(&mut self) {
+        self.records.clear();
+        self.kept = 0;
+    }
+
     /// All records; lines without an end included.
     pub(crate) fn finish(mut self, each: &dyn Fn(&LogRecord)) -> Vec<LogRecord> {
         self.end_line(Stream::Stdout, each);

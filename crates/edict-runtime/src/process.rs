@@ -192,6 +192,19 @@ fn sweep(session: i32) -> usize {
     count
 }
 
+/// CPU time that a process and those under it have used, ended ones included.
+pub(crate) fn cpu(pid: i32) -> Option<Duration> {
+    /// What the kernel counts in, on every platform that Linux programs see.
+    const TICKS_PER_SECOND: u32 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, in parentheses: state, and utime, stime, cutime, cstime 11 fields later.
+    let fields = stat.rsplit(')').next()?.split_whitespace().skip(11).take(4);
+    let ticks: u32 = fields.filter_map(|field| field.parse::<u32>().ok()).sum();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let below = children.split_whitespace().filter_map(|child| cpu(child.parse().ok()?));
+    Some(Duration::from_secs(1) * ticks / TICKS_PER_SECOND + below.sum::<Duration>())
+}
+
 /// `exited with code 3`, `was killed by SIGSEGV`.
 pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal().map(nix::sys::signal::Signal::try_from)) {

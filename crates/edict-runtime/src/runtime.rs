@@ -1,6 +1,6 @@
 //! The runtime: who may run, which template serves, what is kept warm.
 
-mod entry;
+pub(crate) mod entry;
 mod files;
 mod start;
 
@@ -19,8 +19,8 @@ use crate::conversation::{Conversation, frame_of};
 use crate::process::Spawner;
 use crate::sandbox::{Layers, SandboxReport};
 use crate::{
-    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, LogSink, Operation, Outcome, Policy, RunError,
-    RunOptions, RuntimeConfig, SourceFault, StartError, checker,
+    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, Operation, Outcome, Policy, Replica, RunError,
+    RunOptions, RuntimeConfig, SourceFault, StartError, Watcher, checker,
 };
 
 /// Runs policies. Made by [`Runtime::start`]; [`Runtime::stop`] ends everything that it has started.
@@ -38,6 +38,7 @@ pub struct Runtime {
     runs: AtomicU64,
     started: AtomicU64,
     entries: Mutex<HashMap<Subject, Arc<Entry>>>,
+    replicas: Mutex<Vec<Weak<Replica>>>,
     supervisors: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -87,6 +88,7 @@ impl Runtime {
             runs: AtomicU64::new(0),
             started: AtomicU64::new(0),
             entries: Mutex::default(),
+            replicas: Mutex::default(),
             supervisors: Mutex::default(),
         });
         tokio::spawn(keep_house(Arc::downgrade(&runtime)));
@@ -185,6 +187,7 @@ impl Runtime {
         self.places.close();
         let entries = std::mem::take(&mut *self.entries());
         entries.values().for_each(|entry| entry.end());
+        self.living().iter().for_each(|replica| replica.kill());
         // One that was about to start a template may have added its supervisor meanwhile.
         loop {
             let Some(supervisor) = self.supervisors().pop() else { break };
@@ -262,6 +265,35 @@ impl Runtime {
         }
     }
 
+    /// The caps on what policies may ask for.
+    pub(crate) fn caps(&self) -> &Limits {
+        &self.config.caps
+    }
+
+    pub(crate) fn result_limit(&self) -> usize {
+        self.config.result_limit
+    }
+
+    pub(crate) fn host(&self) -> Arc<dyn Host> {
+        Arc::clone(&self.host)
+    }
+
+    pub(crate) fn next_number(&self) -> u64 {
+        self.runs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Remember a replica, so that it ends with the runtime.
+    pub(crate) fn know(&self, replica: &Arc<Replica>) {
+        let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        replicas.retain(|replica| replica.strong_count() > 0);
+        replicas.push(Arc::downgrade(replica));
+    }
+
+    fn living(&self) -> Vec<Arc<Replica>> {
+        let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        replicas.iter().filter_map(Weak::upgrade).collect()
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<Subject, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,7 +314,7 @@ struct About<'a> {
     policy: Option<&'a Policy>,
     uri: &'a str,
     limits: &'a Limits,
-    sink: Option<LogSink<'a>>,
+    sink: Option<Watcher<'a>>,
 }
 
 async fn keep_house(runtime: Weak<Runtime>) {

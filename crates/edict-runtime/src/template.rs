@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::control::{Control, Packet};
 use crate::process::{Process, describe};
@@ -70,6 +70,8 @@ pub(crate) struct Template {
     process: Process,
     control: Control,
     state: Mutex<State>,
+    /// Told when the process has ended.
+    gone: Notify,
     _files: Option<Files>,
 }
 
@@ -97,6 +99,8 @@ pub(crate) struct Ready {
     pub(crate) socket: UnixStream,
     pub(crate) stdout: pipe::Receiver,
     pub(crate) stderr: pipe::Receiver,
+    /// A replica's second socket.
+    pub(crate) calls: Option<UnixStream>,
 }
 
 /// A child in use. Dropped, it is ended, whatever it is doing, and replaced.
@@ -119,7 +123,7 @@ impl Drop for Files {
 impl Template {
     pub(crate) fn new(process: Process, control: Control, usage: Use, files: Option<Files>) -> Arc<Self> {
         let state = Mutex::new(State { usage, ahead: READY, ..State::default() });
-        Arc::new(Self { process, control, state, _files: files })
+        Arc::new(Self { process, control, state, gone: Notify::new(), _files: files })
     }
 
     /// Send the worker its configuration, and wait until it has imported the policy.
@@ -186,6 +190,24 @@ impl Template {
         state.waiting.clear();
         state.ending.clear();
         state.ready.clear();
+        drop(state);
+        self.gone.notify_waiters();
+    }
+
+    /// Wait for the process's end; how it ended.
+    pub(crate) async fn ended(&self) -> ExitStatus {
+        loop {
+            let gone = self.gone.notified();
+            if let Some(status) = self.state().over {
+                return status;
+            }
+            gone.await;
+        }
+    }
+
+    /// The process's number on the host.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid
     }
 
     fn take_in(&self, packet: Packet) -> Result<(), String> {
@@ -362,13 +384,18 @@ struct LoadedReply {
 
 impl Ready {
     fn new(number: u64, fds: Vec<OwnedFd>) -> std::io::Result<Self> {
-        let [socket, stdout, stderr]: [OwnedFd; 3] =
-            fds.try_into().map_err(|_| std::io::Error::other("broke the protocol"))?;
-        for fd in [&socket, &stdout, &stderr] {
+        for fd in &fds {
             nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         }
+        let mut fds = fds.into_iter();
+        let (Some(socket), Some(stdout), Some(stderr), calls, None) =
+            (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
+        else {
+            return Err(std::io::Error::other("broke the protocol"));
+        };
         Ok(Self {
             number,
+            calls: calls.map(|calls| UnixStream::from_std(calls.into())).transpose()?,
             socket: UnixStream::from_std(socket.into())?,
             stdout: pipe::Receiver::from_owned_fd(stdout)?,
             stderr: pipe::Receiver::from_owned_fd(stderr)?,
@@ -379,6 +406,12 @@ impl Ready {
 impl Child {
     pub(crate) fn io(&mut self) -> Option<&mut Ready> {
         self.ready.as_mut()
+    }
+
+    /// Its descriptors and its template, for one that is used for as long as it lives. Whoever takes them kills the
+    /// template in the end.
+    pub(crate) fn keep(mut self) -> Option<(Ready, Arc<Template>)> {
+        Some((self.ready.take()?, Arc::clone(&self.template)))
     }
 
     /// End it and hear how it ended; `None` when its template couldn't say.

@@ -2,8 +2,8 @@
 
 use crate::auth::Tokens;
 use crate::execution::Runner;
-use crate::executors::wake::Wakes;
 use crate::functions::Functions;
+use crate::graphs::Graphs;
 use crate::jobs::Jobs;
 use crate::policies::registry::Registry;
 use crate::settings::Settings;
@@ -23,8 +23,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) runner: Arc<Runner>,
     pub(crate) functions: Arc<Functions>,
+    pub(crate) graphs: Arc<Graphs>,
     pub(crate) jobs: Jobs,
-    pub(crate) wakes: Arc<Wakes>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

@@ -9,6 +9,7 @@ mod error;
 mod execution;
 mod executors;
 mod functions;
+mod graphs;
 mod health;
 mod http;
 mod jobs;

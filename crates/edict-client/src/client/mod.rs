@@ -5,6 +5,7 @@ mod attempts;
 mod build;
 mod executions;
 mod executors;
+mod fleet;
 mod policies;
 mod reply;
 

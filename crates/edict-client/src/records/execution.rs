@@ -187,4 +187,20 @@ pub struct Heartbeat {
     /// What the machine has.
     #[serde(default)]
     pub executor_hardware_info: Object,
+    /// How much of its room for runs is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor_load: Option<Load>,
+}
+
+/// How much of an executor's room for runs is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// Runs that it carries out at the same time at most.
+    pub max_runs: u64,
+    /// Runs that it is carrying out.
+    pub runs_active: u64,
+    /// Runs that wait for a free place.
+    pub runs_waiting: u64,
 }

@@ -15,12 +15,13 @@ mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
-pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, LogRecord, Manage, PolicyState};
+pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
-    Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,
+    AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
+    FunctionStatus, ManageFunction, ReplicaAnswer,
 };
-pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
+pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};

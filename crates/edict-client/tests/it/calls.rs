@@ -216,6 +216,7 @@ async fn an_executor_reports_itself() {
         executor_token: "t".to_owned(),
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
+        executor_load: None,
         executor_hardware_info: object(json!({"memory": 5})),
     };
     client(&server).heartbeat("e1", &heartbeat).await.unwrap();

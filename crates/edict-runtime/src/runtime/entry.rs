@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Process,
     Instance,
     Check,
+    /// A function's replica.
+    Function,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
             Self::Process => "process",
             Self::Instance => "instance",
             Self::Check => "check",
+            Self::Function => "function",
         }
     }
 }

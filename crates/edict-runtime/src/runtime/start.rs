@@ -58,7 +58,7 @@ impl Runtime {
         self.supervisors().push(work);
     }
 
-    async fn start_template(
+    pub(crate) async fn start_template(
         &self,
         kind: Kind,
         policy: Option<&Policy>,
@@ -76,6 +76,7 @@ impl Runtime {
             Kind::Process => Use::Once,
             Kind::Instance => Use::Again(std::thread::available_parallelism().map_or(1, usize::from)),
             Kind::Check => Use::Again(1),
+            Kind::Function => Use::Itself,
         };
         let template = Template::new(process, control, usage, files);
         let guard = Unfinished(Some(Arc::clone(&template)));
@@ -91,7 +92,7 @@ impl Runtime {
                 template.prepare(solo);
                 return Ok((template, solo));
             }
-            Ok(Loaded::No(wire)) => fault_of(wire, limits, &self.config),
+            Ok(Loaded::No(wire)) => fault_of(wire, limits, self.config.result_limit),
             Ok(Loaded::Ended(how)) => {
                 let message = format!("the process {how} during the import");
                 Fault::Load { kind: "Exited".to_owned(), message, traceback: Vec::new() }
@@ -160,8 +161,8 @@ impl Plan {
         } else {
             files::temporary(config).join(number.to_string())
         };
-        let slots =
-            (0..config.max_runs + SPARE_SLOTS).map(|slot| parent.join(slot.to_string())).collect::<Vec<_>>();
+        let slots = if kind == Kind::Function { 1 } else { config.max_runs + SPARE_SLOTS };
+        let slots = (0..slots).map(|slot| parent.join(slot.to_string())).collect::<Vec<_>>();
         let mut binds: Vec<_> = config.python.roots.iter().map(|root| (root.clone(), root.clone())).collect();
         binds.extend(environment.map(|environment| (environment.path.clone(), environment.path.clone())));
         binds.extend(code.iter().map(|code| (code.clone(), PathBuf::from(CODE))));
@@ -213,6 +214,7 @@ impl Plan {
             "processes": limits.processes.max(1),
             "result_limit": config.result_limit,
             "run_namespaces": self.spec.layers.run_namespaces,
+            "own_uid": self.spec.layers.own_uid,
             "clone": libc::SYS_clone,
             "run_filter": filter.as_ref().map(|filter| hex::encode(&filter.code)),
             "run_filter_pid": filter.as_ref().map(|filter| hex::encode(filter.pid)),

@@ -11,5 +11,6 @@ mod check;
 mod context;
 mod hostile;
 mod lifecycle;
+mod replicas;
 mod runs;
 mod support;

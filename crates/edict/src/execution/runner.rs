@@ -5,8 +5,9 @@ use super::{Compiled, Home};
 use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use async_trait::async_trait;
+use bytes::Bytes;
 use edict_client::records::{
-    ContextOp, ExecutePolicy, ExecutionLimits, Isolation, LogRecord, Manage, PolicyState,
+    ContextOp, ExecutePolicy, ExecutionLimits, Isolation, Load, LogRecord, Manage, PolicyState,
 };
 use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
@@ -46,6 +47,16 @@ impl Runner {
         self.tools.runtime.stats().running >= self.max_runs
     }
 
+    /// How much of its room is taken.
+    pub(crate) fn load(&self) -> Load {
+        let stats = self.tools.runtime.stats();
+        Load {
+            max_runs: self.max_runs as u64,
+            runs_active: stats.running as u64,
+            runs_waiting: stats.waiting as u64,
+        }
+    }
+
     /// Shows in the metrics what the executor is doing.
     pub(crate) fn gauge(&self) {
         let stats = self.tools.runtime.stats();
@@ -78,7 +89,7 @@ impl Runner {
         timeout: Option<Duration>,
         log: &(dyn Fn(LogRecord) + Sync),
     ) -> Result<Box<RawValue>, ApiError> {
-        let show = |log_record: &edict_runtime::LogRecord| log(record(log_record.clone()));
+        let show = |record: &edict_runtime::LogRecord| log(log_record(record.clone()));
         let options = RunOptions { timeout, own_process: true, logs: Some(&show) };
         Ok(self.evaluate(request, edition, options).await?.data)
     }
@@ -90,7 +101,7 @@ impl Runner {
         options: RunOptions<'_>,
     ) -> Result<Finished, ApiError> {
         let started = Instant::now();
-        check_depth(request.input_data.get())?;
+        check_depth("field `input_data`", request.input_data.get())?;
         let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         policy.check_input(&request.input_data)?;
         let operation = Operation::Eval {
@@ -159,26 +170,29 @@ impl Runner {
             Some(digest) => digest.clone(),
             None => self.home.pin(&policy.uri).await?,
         };
-        let code = self
-            .tools
-            .bundles
-            .ensure(&digest, self.home.bundle(&policy.uri, &digest))
-            .await
-            .map_err(|error| not_stored(&error))?;
+        self.tools.prepare(policy, &digest, self.home.bundle(&policy.uri, &digest)).await
+    }
+}
+
+impl Tools {
+    /// Unpacks the code with this digest, which `fetched` brings if it is not here yet, and installs its requirements.
+    pub(crate) async fn prepare(
+        &self,
+        policy: &Compiled,
+        digest: &str,
+        fetched: impl Future<Output = Result<Bytes, ApiError>>,
+    ) -> Result<Arc<edict_runtime::Policy>, ApiError> {
+        let code = self.bundles.ensure(digest, fetched).await.map_err(|error| not_stored(&error))?;
         let environment = match &code.requirements {
             Some(requirements) if !requirements.is_empty() => Some(
-                self.tools
-                    .environments
-                    .ensure(requirements)
-                    .await
-                    .map_err(|error| failed(&policy.uri, &error))?,
+                self.environments.ensure(requirements).await.map_err(|error| failed(&policy.uri, &error))?,
             ),
             _ => None,
         };
         Ok(Arc::new(edict_runtime::Policy {
             uri: policy.uri.clone(),
             code,
-            digest,
+            digest: digest.to_owned(),
             environment,
             limits: limits(&policy.limits),
             isolation: match policy.limits.isolation.unwrap_or_default() {
@@ -190,7 +204,7 @@ impl Runner {
 }
 
 /// Inputs pass through as text, which hides how deep they are; Python's reader would end in an error of its own.
-fn check_depth(input: &str) -> Result<(), ApiError> {
+pub(crate) fn check_depth(what: &str, input: &str) -> Result<(), ApiError> {
     /// As deep as other bodies may be.
     const DEEPEST: usize = 128;
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
@@ -204,7 +218,7 @@ fn check_depth(input: &str) -> Result<(), ApiError> {
             _ => {}
         }
         if depth > DEEPEST {
-            let problem = format!("field `input_data`: nested more than {DEEPEST} levels deep");
+            let problem = format!("{what}: nested more than {DEEPEST} levels deep");
             return Err(ApiError::new(Code::InvalidField, problem));
         }
     }
@@ -240,10 +254,11 @@ fn failed(uri: &str, error: &EnvironmentError) -> ApiError {
 
 /// Log records as the API shows them.
 pub(super) fn records(logs: Vec<edict_runtime::LogRecord>) -> Vec<LogRecord> {
-    logs.into_iter().map(record).collect()
+    logs.into_iter().map(log_record).collect()
 }
 
-fn record(log: edict_runtime::LogRecord) -> LogRecord {
+/// A log record as the API shows it.
+pub(crate) fn log_record(log: edict_runtime::LogRecord) -> LogRecord {
     LogRecord {
         time: crate::timestamp(log.time),
         level: level(log.level).to_owned(),
@@ -316,10 +331,10 @@ mod tests {
     #[test]
     fn only_real_depth_counts() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(check_depth(&nested(128)).is_ok());
-        assert_eq!(check_depth(&nested(129)).unwrap_err().code(), Code::InvalidField);
-        assert!(check_depth(&format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
-        assert!(check_depth(&format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
+        assert!(check_depth("it", &nested(128)).is_ok());
+        assert_eq!(check_depth("it", &nested(129)).unwrap_err().code(), Code::InvalidField);
+        assert!(check_depth("it", &format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
+        assert!(check_depth("it", &format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What this machine has, in the shape that executor records use. Memory, swap and storage are in MB.
 
-use edict_client::records::Object;
+use edict_client::records::{Labels, Object};
 use serde_json::json;
 use sysinfo::{Disk, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
 
@@ -11,8 +11,9 @@ pub(crate) fn host_name() -> String {
     System::host_name().unwrap_or_else(|_| "localhost".to_owned())
 }
 
-/// Reads the machine's hardware. What the platform does not tell counts as 0.
-pub(crate) fn info() -> Object {
+/// Reads the machine's hardware; `labels` are what its owner says of it. What the platform does not tell counts as 0.
+/// `max_replicas` is told with it.
+pub(crate) fn info(labels: &Labels, max_replicas: u32) -> Object {
     let (memory, swap) =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
             .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
@@ -29,7 +30,10 @@ pub(crate) fn info() -> Object {
         "network": {"interfaces": interfaces, "txBandwidth": 0, "rxBandwidth": 0},
     });
     let mut info = machine.as_object().cloned().unwrap_or_default();
-    info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [machine]}));
+    let mut node = info.clone();
+    node.insert("labels".to_owned(), json!(labels));
+    info.insert("max_replicas".to_owned(), max_replicas.into());
+    info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [node]}));
     info
 }
 
@@ -40,9 +44,11 @@ mod tests {
 
     #[test]
     fn the_machine_is_described() {
-        let info = Value::Object(info());
+        let labels = Labels::from([("zone".to_owned(), "a".to_owned())]);
+        let info = Value::Object(info(&labels, 64));
         assert!(info["vcpus"]["count"].as_u64().unwrap() >= 1);
         assert!(info["memory"].as_u64().unwrap() > 100);
         assert_eq!(info["nodes"]["nodeData"][0]["memory"], info["memory"]);
+        assert_eq!(info["nodes"]["nodeData"][0]["labels"], json!({"zone": "a"}));
     }
 }

@@ -41,14 +41,16 @@ pub(crate) async fn heartbeat(
         return Ok(Data::new(json!({"executor_id": id})));
     }
     register(store, &id, &heartbeat).await?;
-    let sql = "INSERT INTO heartbeats (executor_id, instance_id, token, seen_at) VALUES ($1, $2, $3, $4) \
-               ON CONFLICT (executor_id) DO UPDATE \
-               SET instance_id = excluded.instance_id, token = excluded.token, seen_at = excluded.seen_at";
+    let sql = "INSERT INTO heartbeats (executor_id, instance_id, token, seen_at, load) VALUES ($1, $2, $3, $4, $5) \
+               ON CONFLICT (executor_id) DO UPDATE SET instance_id = excluded.instance_id, \
+               token = excluded.token, seen_at = excluded.seen_at, load = excluded.load";
+    let load = serde_json::to_string(&heartbeat.executor_load).map_err(ApiError::internal)?;
     let statement = Statement::new(sql)
         .bind(id.as_str())
         .bind(heartbeat.instance_id.as_str())
         .bind(heartbeat.executor_token.as_str())
-        .bind(crate::now_micros());
+        .bind(crate::now_micros())
+        .bind(load);
     store.execute(statement).await?;
     status::set(store, &id, heartbeat.executor_status).await?;
     Ok(Data::new(json!({"executor_id": id})))
@@ -121,6 +123,7 @@ pub(crate) async fn register_local(store: &Store, url: &str, hardware: Object) -
             .cloned()
             .unwrap_or_default(),
         executor_hardware_info: hardware,
+        executor_load: None,
     };
     register(store, LOCAL, &heartbeat).await?;
     status::set(store, LOCAL, ExecutorStatus::Healthy).await

@@ -9,11 +9,12 @@ use crate::app::{BodyLimit, Common};
 use crate::auth::{Operator, Role, Tokens};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::execution::{Home, Runner, start_tools};
-use crate::http::{Body, Data, Parameters};
+use crate::functions::fleet::Fleet;
+use crate::http::{Body, Parameters};
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
 use crate::policies::record::check_name;
-use crate::server::{Listeners, Ready, ServeError, common, stop_signal};
+use crate::server::{Listeners, Ready, ServeError, common, random_token, stop_signal};
 use crate::settings::Settings;
 use crate::{router, telemetry};
 use axum::Json;
@@ -33,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct ExecutorApp {
     runner: Arc<Runner>,
-    bell: Bell,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(super) bell: Bell,
     common: Common,
 }
 
@@ -93,17 +95,6 @@ pub(crate) async fn execute_mgmt_command(
     Ok(Json(Answer::new(finished, options)))
 }
 
-/// Tells the executor that the policy system has something for it.
-#[utoipa::path(
-    post,
-    path = "/wake",
-    responses((status = 200, body = Object), (status = "default", body = ErrorBody))
-)]
-pub(crate) async fn wake(_: Operator, State(app): State<ExecutorApp>) -> Data<Object> {
-    app.bell.ring();
-    Data::new(Object::new())
-}
-
 fn edition(headers: &HeaderMap) -> Option<&str> {
     headers.get(EDITION)?.to_str().ok()
 }
@@ -126,14 +117,20 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let own = settings.data_dir.join(format!("executor-{id}"));
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
     let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
-    let runner = Arc::new(Runner::new(tools, home, &settings));
+    let runner = Arc::new(Runner::new(tools, Arc::clone(&home), &settings));
+    let fleet = Fleet::new(Arc::clone(&runner), home, None, &settings);
     // Whoever has this token may run policies here; only the policy system learns it.
-    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let token = random_token();
     let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
     let bell = Bell::default();
     let source = Source::Remote(client.clone());
     let worker = Worker::new(source, Arc::clone(&runner), &id, settings.max_jobs, bell.clone());
-    let app = ExecutorApp { runner: Arc::clone(&runner), bell, common: common(&settings, tokens, metrics) };
+    let app = ExecutorApp {
+        runner: Arc::clone(&runner),
+        fleet: Arc::clone(&fleet),
+        bell,
+        common: common(&settings, tokens, metrics),
+    };
     let serving = listeners.serve(vec![router::executor(app)], settings.shutdown_grace());
 
     let heartbeat = Heartbeat {
@@ -142,7 +139,8 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_token: token,
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
-        executor_hardware_info: hardware::info(),
+        executor_hardware_info: hardware::info(&settings.node_labels, settings.max_replicas),
+        executor_load: None,
     };
     let mut stop = pin!(stop_signal());
     tokio::select! {
@@ -153,6 +151,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
     let result = tokio::select! {
         result = keep_alive(&client, &id, &heartbeat, &runner) => result,
+        () = Arc::clone(&fleet).run() => Ok(()),
         () = stop => Ok(()),
     };
     tracing::info!("stopping: finishing what runs");
@@ -162,6 +161,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let grace = settings.shutdown_grace();
     tokio::join!(serving.stop(), worker.stop(grace));
     working.abort();
+    fleet.stop(grace).await;
     runner.tools.runtime.stop(grace).await;
     result
 }
@@ -219,7 +219,8 @@ async fn keep_alive(
         ticks.tick().await;
         runner.gauge();
         let executor_status = if runner.is_full() { ExecutorStatus::Busy } else { ExecutorStatus::Healthy };
-        let heartbeat = Heartbeat { executor_status, ..heartbeat.clone() };
+        let executor_load = Some(runner.load());
+        let heartbeat = Heartbeat { executor_status, executor_load, ..heartbeat.clone() };
         match client.heartbeat(id, &heartbeat).await {
             Ok(()) => {}
             Err(Error::Api(error)) if error.code == Code::ExecutorTaken.as_str() => {

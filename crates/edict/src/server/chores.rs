@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
+use crate::graphs::Graphs;
 use crate::jobs::lease;
 use crate::jobs::queue::Queue;
 use crate::policies::context;
@@ -16,6 +17,12 @@ use tokio::task::JoinSet;
 
 /// Bytes of unpacked code that are kept beside what is in use.
 const CODE_CACHE: u64 = 4 << 30;
+
+/// Where the database announces changes.
+const POLICIES: &str = "edict_policies";
+const JOBS: &str = "edict_jobs";
+const FUNCTIONS: &str = "edict_functions";
+const GRAPHS: &str = "edict_graphs";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -66,6 +73,19 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         queue(),
         async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
     ));
+    chores.spawn(Arc::clone(&app.functions.fleet).run());
+    let graphs = Arc::clone(&app.graphs);
+    chores.spawn(async move { graphs.record_runs().await });
+    let days = app.settings.graph_run_retention_days;
+    if days > 0 {
+        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "removing old runs of graphs",
+            graphs,
+            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
+        ));
+    }
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
@@ -88,7 +108,7 @@ async fn every<T>(
     }
 }
 
-/// Hears what other servers on the same database changed: policies are dropped from memory, workers look for jobs.
+/// Drops from memory what other servers on the same database changed.
 async fn follow_changes(pool: sqlx::PgPool, app: App) {
     loop {
         match PgListener::connect_with(&pool).await {
@@ -100,20 +120,28 @@ async fn follow_changes(pool: sqlx::PgPool, app: App) {
             Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
         }
         // Whatever was announced while nobody listened is unknown.
-        app.registry.forget_all();
+        forget_all(&app);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
-    listener.listen_all(["edict_policies", "edict_jobs"]).await?;
-    app.registry.forget_all();
+    listener.listen_all([POLICIES, JOBS, FUNCTIONS, GRAPHS]).await?;
+    forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
-            "edict_jobs" => app.jobs.heard(announced.payload()).await,
+            JOBS => app.jobs.heard(announced.payload()).await,
+            FUNCTIONS => app.functions.forget(announced.payload()),
+            GRAPHS => app.graphs.forget(announced.payload()),
             _ => app.registry.forget(announced.payload()),
         }
     }
     Ok(())
+}
+
+fn forget_all(app: &App) {
+    app.registry.forget_all();
+    app.functions.forget_all();
+    app.graphs.forget_all();
 }

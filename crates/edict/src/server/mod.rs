@@ -7,12 +7,15 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
-use crate::auth::Tokens;
+use crate::auth::{Role, Tokens};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::wake::Wakes;
 use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
+use crate::functions::fleet::Fleet;
+use crate::functions::fleet::tenure::Tenure;
+use crate::graphs::Graphs;
 use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
@@ -20,7 +23,7 @@ use crate::jobs::worker::Worker;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
-use crate::{router, telemetry};
+use crate::{allocation, router, telemetry};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +68,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
-    executors::heartbeat::register_local(&store, &app.public_url, executors::hardware::info()).await?;
+    let hardware = executors::hardware::info(&settings.node_labels, settings.max_replicas);
+    executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
+    allocation::register_default(&app.registry).await?;
     app.jobs.queue.take_over_local().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
@@ -84,7 +89,11 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
     worker.abort();
     chores.abort_all();
+    app.functions.fleet.stop(grace).await;
     app.runner.tools.runtime.stop(grace).await;
+    if let Err(error) = app.graphs.flush().await {
+        tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
+    }
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -102,20 +111,33 @@ async fn build(
         url => url.trim_end_matches('/').to_owned(),
     };
     let own_urls = vec![public_url.clone(), system_url.to_owned()];
+    // Other servers on the same database present this token when they pass calls on. Where there are no tokens, all are
+    // on loopback, and none is asked for.
+    let token = random_token();
+    let tokens = match settings.auth_tokens.is_empty() {
+        true => settings.auth_tokens.clone(),
+        false => settings.auth_tokens.clone().with(&token, Role::Operator),
+    };
+    let address = match settings.executor_url.as_str() {
+        "" => system_url.to_owned(),
+        url => url.to_owned(),
+    };
+    let tenure = Tenure::new(store.clone(), address, token);
     let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
+    let common = common(settings, tokens, metrics);
+    let fleet = Fleet::new(Arc::clone(&runner), Arc::clone(&runner.home), Some(tenure), settings);
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
-    let common = common(settings, settings.auth_tokens.clone(), metrics);
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        registry,
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet)),
+        graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
-        functions: Arc::new(Functions::default()),
         jobs: Jobs { queue, worker },
-        wakes,
+        registry,
         public_url,
         common,
         stopping: CancellationToken::new(),
@@ -145,6 +167,11 @@ pub(crate) async fn assemble(
     }));
     let home = home.set(Home::Registry(Arc::clone(&registry)));
     Ok((registry, Arc::new(Runner::new(tools, home, settings))))
+}
+
+/// A token that processes agree on by themselves.
+pub(crate) fn random_token() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 /// State of every listener.

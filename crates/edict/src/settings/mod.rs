@@ -10,7 +10,8 @@ pub(crate) use secret::Secret;
 pub(crate) use sources::SettingsArgs;
 
 use crate::auth::Tokens;
-use serde::Deserialize;
+use edict_client::records::Labels;
+use serde::{Deserialize, Deserializer, de};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,12 +53,31 @@ pub(crate) struct Settings {
     pub(crate) allow_network: bool,
     pub(crate) idle_seconds: u64,
     pub(crate) max_warm: usize,
+    pub(crate) max_replicas: u32,
+    pub(crate) function_queue: usize,
+    pub(crate) autoscale_seconds: u64,
     pub(crate) sandbox: Sandbox,
+    #[serde(deserialize_with = "labels")]
+    pub(crate) node_labels: Labels,
+    pub(crate) default_allocator: String,
+    pub(crate) graph_run_retention_days: u64,
     pub(crate) executor_id: String,
     pub(crate) executor_port: u16,
     pub(crate) executor_url: String,
     pub(crate) server_url: String,
     pub(crate) server_token: Secret,
+}
+
+/// Reads `["zone=a", "gpu=yes"]`.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let list = Vec::<String>::deserialize(deserializer)?;
+    let label = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(de::Error::custom(format!("`{text}` is no label; write `name=value`"))),
+    };
+    list.iter().map(label).collect()
 }
 
 /// How log lines look.
@@ -140,6 +160,9 @@ impl Settings {
         }
         if self.max_jobs == 0 {
             return invalid("max_jobs", "must be at least 1");
+        }
+        if self.autoscale_seconds == 0 {
+            return invalid("autoscale_seconds", "must be at least 1");
         }
         Ok(self)
     }

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod allocation;
 mod assets;
 mod auth;
 mod bad_input;

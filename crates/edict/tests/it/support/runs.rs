@@ -48,6 +48,13 @@ impl TestApp {
         self.register_record(policy(name, &stored.record.asset_uri)).await
     }
 
+    /// The policies that the test registered, as the list of their records.
+    pub(crate) async fn own_policies(&self) -> Value {
+        let (_, mut found) =
+            self.json("POST", "/policy/query", &json!({"name": {"$ne": "default_allocator"}})).await;
+        found["data"].take()
+    }
+
     /// Runs a policy on the built-in executor.
     pub(crate) async fn run(&self, uri: &str, input: Value) -> (u16, Value) {
         self.run_on("local", uri, input).await
