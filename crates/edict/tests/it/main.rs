@@ -25,6 +25,7 @@ mod execute;
 mod executors;
 mod hostile;
 mod jobs;
+mod jobs_faults;
 mod listeners;
 mod management;
 mod queries;
