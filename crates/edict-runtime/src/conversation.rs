@@ -14,7 +14,7 @@ use crate::host::{ContextOp, Host};
 use crate::logs::{LogRecord, Logs, Stream, WireRecord};
 use crate::process::describe;
 use crate::template::{Child, Ended, Ready, WireFault};
-use crate::{Fault, Limit, Limits, RuntimeConfig, Watcher};
+use crate::{Fault, Limit, Limits, LogSink, RuntimeConfig};
 
 /// What a frame may be longer than a result: its wrapping, or a fault with its traceback.
 pub(crate) const FRAME_SLACK: usize = 64 << 10;
@@ -38,7 +38,7 @@ pub(crate) struct Conversation<'a> {
     pub(crate) uri: &'a str,
     pub(crate) limits: &'a Limits,
     pub(crate) config: &'a RuntimeConfig,
-    pub(crate) sink: Option<Watcher<'a>>,
+    pub(crate) sink: Option<LogSink<'a>>,
 }
 
 /// Why a conversation ended without a reply.

@@ -113,7 +113,7 @@ pub enum Operation {
 }
 
 /// Takes log records at the moment that they are made. Must not block.
-pub type Watcher<'a> = &'a (dyn Fn(&LogRecord) + Sync);
+pub type LogSink<'a> = &'a (dyn Fn(&LogRecord) + Sync);
 
 /// What is special about one run.
 #[derive(Clone, Copy, Default)]
@@ -123,7 +123,7 @@ pub struct RunOptions<'a> {
     /// Give it a process of its own, whatever the policy's isolation is.
     pub own_process: bool,
     /// Shown each of the run's log records, as the host is.
-    pub logs: Option<Watcher<'a>>,
+    pub logs: Option<LogSink<'a>>,
 }
 
 /// What a run gave.

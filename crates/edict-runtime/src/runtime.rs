@@ -19,8 +19,8 @@ use crate::conversation::{Conversation, frame_of};
 use crate::process::Spawner;
 use crate::sandbox::{Layers, SandboxReport};
 use crate::{
-    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, Operation, Outcome, Policy, Replica, RunError,
-    RunOptions, RuntimeConfig, SourceFault, StartError, Watcher, checker,
+    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, LogSink, Operation, Outcome, Policy, Replica,
+    RunError, RunOptions, RuntimeConfig, SourceFault, StartError, checker,
 };
 
 /// Runs policies. Made by [`Runtime::start`]; [`Runtime::stop`] ends everything that it has started.
@@ -314,7 +314,7 @@ struct About<'a> {
     policy: Option<&'a Policy>,
     uri: &'a str,
     limits: &'a Limits,
-    sink: Option<Watcher<'a>>,
+    sink: Option<LogSink<'a>>,
 }
 
 async fn keep_house(runtime: Weak<Runtime>) {

@@ -31,16 +31,6 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::state::read_state, executors::state::change_state))
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
-        .routes(routes!(jobs::submit::submit))
-        .routes(routes!(jobs::submit::submit_anywhere))
-        .routes(routes!(jobs::submit::submit_to_no_executor))
-        .routes(routes!(jobs::query::query))
-        .routes(routes!(jobs::read::read, jobs::cancel::cancel))
-        .routes(routes!(jobs::logs::logs))
-        .routes(routes!(jobs::claim::claim))
-        .routes(routes!(jobs::renew::renew))
-        .routes(routes!(jobs::log::log))
-        .routes(routes!(jobs::finish::finish))
         .routes(routes!(functions::create::create))
         .routes(routes!(functions::update::update))
         .routes(routes!(functions::remove::remove))
@@ -61,6 +51,16 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(graphs::execute::execute_graph))
         .routes(routes!(graphs::read_run::read_run))
         .routes(routes!(graphs::query_runs::query_runs))
+        .routes(routes!(jobs::submit::submit))
+        .routes(routes!(jobs::submit::submit_anywhere))
+        .routes(routes!(jobs::submit::submit_to_no_executor))
+        .routes(routes!(jobs::query::query))
+        .routes(routes!(jobs::read::read, jobs::cancel::cancel))
+        .routes(routes!(jobs::logs::logs))
+        .routes(routes!(jobs::claim::claim))
+        .routes(routes!(jobs::renew::renew))
+        .routes(routes!(jobs::log::log))
+        .routes(routes!(jobs::finish::finish))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -73,7 +73,7 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     OpenApiRouter::with_openapi(Executor::openapi())
         .routes(routes!(executors::process::execute_policy))
         .routes(routes!(executors::process::execute_mgmt_command))
-        .routes(routes!(executors::wake::woken))
+        .routes(routes!(executors::process::wake))
         .routes(routes!(functions::process::call_function))
         .routes(routes!(functions::process::manage_function))
         .routes(routes!(functions::process::function_logs))
@@ -89,9 +89,9 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     tags(
         (name = "policies", description = "Versioned Python code with its schemas, settings and parameters"),
         (name = "executors", description = "Where policies run"),
-        (name = "jobs", description = "Runs that wait in a durable queue"),
         (name = "functions", description = "Policies deployed as long-lived services"),
         (name = "graphs", description = "Functions that feed each other, and their runs"),
+        (name = "jobs", description = "Runs that wait in a durable queue"),
         (name = "assets", description = "Stored files")
     )
 )]

@@ -26,7 +26,7 @@ use crate::template::Template;
 use crate::{Fault, Limits, LogRecord, Policy, RunError, Runtime};
 
 /// Takes each line that a replica prints or logs, at the moment that it is made. Must not block.
-pub type LogSink = Arc<dyn Fn(&LogRecord) + Send + Sync>;
+pub type ReplicaLog = Arc<dyn Fn(&LogRecord) + Send + Sync>;
 
 /// What an instance is made with.
 pub struct Birth {
@@ -37,7 +37,7 @@ pub struct Birth {
     /// The name under which its context is kept.
     pub scope: String,
     /// Where its lines go.
-    pub log: LogSink,
+    pub log: ReplicaLog,
 }
 
 /// What a management command gave.

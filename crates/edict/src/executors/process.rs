@@ -10,7 +10,7 @@ use crate::auth::{Operator, Role, Tokens};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::execution::{Home, Runner, start_tools};
 use crate::functions::fleet::Fleet;
-use crate::http::{Body, Parameters};
+use crate::http::{Body, Data, Parameters};
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
 use crate::policies::record::check_name;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct ExecutorApp {
     runner: Arc<Runner>,
     pub(crate) fleet: Arc<Fleet>,
-    pub(super) bell: Bell,
+    bell: Bell,
     common: Common,
 }
 
@@ -93,6 +93,18 @@ pub(crate) async fn execute_mgmt_command(
 ) -> Result<Json<Answer>, ApiError> {
     let finished = app.runner.manage(request, edition(&headers)).await?;
     Ok(Json(Answer::new(finished, options)))
+}
+
+/// Tells the executor that the policy system has something for it.
+#[utoipa::path(
+    post,
+    path = "/wake",
+    responses((status = 200, body = Object), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn wake(_: Operator, State(app): State<ExecutorApp>) -> Data<Object> {
+    app.bell.ring();
+    app.fleet.wake();
+    Data::new(Object::new())
 }
 
 fn edition(headers: &HeaderMap) -> Option<&str> {

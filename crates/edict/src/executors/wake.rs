@@ -1,60 +1,22 @@
-//! `POST /wake` on an executor's listener: there is something to do.
+//! Telling executors that there is something for them, and hearing it.
+//!
+//! Nothing depends on it: executors also look by themselves every [`LOOK`], so that one who is not told is only later.
 
-use super::process::ExecutorApp;
 use super::{EXECUTORS, LOCAL};
-use crate::auth::Operator;
-use crate::error::{ApiError, ErrorBody};
-use crate::http::Data;
+use crate::error::ApiError;
 use crate::store::{Statement, Store};
-use axum::extract::State;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use edict_client::records::{Executor, Object};
+use edict_client::records::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// An executor that does not answer within this time finds out by itself.
-const LIMIT: Duration = Duration::from_secs(2);
-
-/// Tells this executor that there is something to do.
-#[utoipa::path(
-    post,
-    path = "/wake",
-    responses((status = 200, body = Reply<Object>), (status = "default", body = ErrorBody))
-)]
-pub(crate) async fn woken(_: Operator, State(app): State<ExecutorApp>) -> Data<Object> {
-    app.fleet.wake();
-    app.bell.ring();
-    Data::new(Object::new())
-}
-
-/// Tells an executor that there is something to do. Nobody waits for it: executors look by themselves, too, so that one
-/// that is not reached is only later.
-pub(crate) fn wake(store: &Store, http: &reqwest::Client, id: &str) {
-    let (store, http, id) = (store.clone(), http.clone(), id.to_owned());
-    tokio::spawn(async move {
-        if let Err(error) = send(&store, &http, &id).await {
-            tracing::debug!(executor = id, error = error.message(), "the executor was not woken");
-        }
-    });
-}
-
-async fn send(store: &Store, http: &reqwest::Client, id: &str) -> Result<(), ApiError> {
-    let document = EXECUTORS.get(store, id).await?;
-    let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
-    let Some(host) = executor.executor_host_uri else { return Ok(()) };
-    let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
-    let row = store.fetch_one::<(String,)>(Statement::new(sql).bind(id)).await?;
-    let (token,) = row.unwrap_or_default();
-    let request = http.post(format!("{}/wake", host.trim_end_matches('/'))).timeout(LIMIT).bearer_auth(token);
-    // Whether it took the call shows in what it does.
-    drop(request.send().await);
-    Ok(())
-}
-
-/// How often executors look by themselves whether there are jobs for them.
+/// How often executors look whether there is something for them.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
+
+/// Longest time to tell an executor.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Wakes those who work for one executor.
 #[derive(Clone, Default)]
@@ -116,7 +78,7 @@ impl Wakes {
 
     async fn tell_until_told(&self, executor_id: &str) {
         loop {
-            if let Err(error) = send(&self.store, &self.http, executor_id).await {
+            if let Err(error) = self.tell(executor_id).await {
                 tracing::debug!(
                     executor = executor_id,
                     error = error.message(),
@@ -128,5 +90,19 @@ impl Wakes {
             }
             self.telling.insert(executor_id.to_owned(), false);
         }
+    }
+
+    async fn tell(&self, executor_id: &str) -> Result<(), ApiError> {
+        let document = EXECUTORS.get(&self.store, executor_id).await?;
+        let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+        let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
+        let token = self.store.fetch_one::<(String,)>(Statement::new(sql).bind(executor_id)).await?;
+        let (Some(host), Some((token,))) = (executor.executor_host_uri, token) else { return Ok(()) };
+        let url = format!("{}/wake", host.trim_end_matches('/'));
+        let told = self.http.post(url).bearer_auth(token).timeout(PATIENCE).send().await;
+        if let Err(error) = told {
+            tracing::debug!(executor = executor_id, error = %error.without_url(), "an executor could not be told");
+        }
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ mod wait;
 
 use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
-use crate::executors::wake;
+use crate::executors::wake::Wakes;
 use crate::policies::registry::Registry;
 use crate::store::documents::{Collection, Document};
 use axum::http::Method;
@@ -63,6 +63,7 @@ pub(crate) struct Functions {
     registry: Arc<Registry>,
     /// Those of `local`, if this server is the one to run them.
     pub(crate) fleet: Arc<Fleet>,
+    wakes: Arc<Wakes>,
     /// Where the others are.
     routes: DashMap<String, Arc<Route>>,
 }
@@ -74,8 +75,8 @@ enum Place {
 }
 
 impl Functions {
-    pub(crate) fn new(registry: Arc<Registry>, fleet: Arc<Fleet>) -> Self {
-        Self { registry, fleet, routes: DashMap::new() }
+    pub(crate) fn new(registry: Arc<Registry>, fleet: Arc<Fleet>, wakes: Arc<Wakes>) -> Self {
+        Self { registry, fleet, wakes, routes: DashMap::new() }
     }
 
     /// Calls a function: its input is checked, a replica evaluates it, its output is checked.
@@ -174,7 +175,7 @@ impl Functions {
         let function: Result<Function, _> = serde_json::from_str(document.doc.get());
         let Ok(function) = function else { return };
         if function.function_executor_id != LOCAL {
-            wake::wake(&self.registry.store, &self.registry.http, &function.function_executor_id);
+            self.wakes.ring(&function.function_executor_id);
         } else if let Err(error) = self.fleet.sync().await {
             tracing::warn!(
                 function = name,

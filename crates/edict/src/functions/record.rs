@@ -63,13 +63,19 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
 /// # Errors
 /// 422 `invalid_autoscaling` when the bounds contradict each other or `replicas`, 400 when there are to be none.
 pub(super) fn check_replicas(replicas: u32, autoscaling: Option<&Autoscaling>) -> Result<(), ApiError> {
+    if let Some(rule) = autoscaling {
+        check_rule(replicas, rule)?;
+    }
     if replicas == 0 {
         return Err(ApiError::new(
             Code::InvalidField,
             "field `replicas` must be at least 1; remove the function to stop it",
         ));
     }
-    let Some(rule) = autoscaling else { return Ok(()) };
+    Ok(())
+}
+
+fn check_rule(replicas: u32, rule: &Autoscaling) -> Result<(), ApiError> {
     let (least, most) = (rule.min_replicas, rule.max_replicas);
     let target = rule.target_cpu_utilization_percentage;
     let longest = rule.scale_up_stabilization_seconds.max(rule.scale_down_stabilization_seconds);

@@ -17,6 +17,8 @@ mod schedule;
 mod tests;
 pub(crate) mod update;
 
+pub(crate) use plan::Plan;
+
 use crate::error::{ApiError, Code};
 use crate::store::Store;
 use crate::store::documents::Collection;

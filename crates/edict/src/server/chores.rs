@@ -20,9 +20,9 @@ const CODE_CACHE: u64 = 4 << 30;
 
 /// Where the database announces changes.
 const POLICIES: &str = "edict_policies";
-const JOBS: &str = "edict_jobs";
 const FUNCTIONS: &str = "edict_functions";
 const GRAPHS: &str = "edict_graphs";
+const JOBS: &str = "edict_jobs";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -59,6 +59,19 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    chores.spawn(Arc::clone(&app.functions.fleet).run());
+    let graphs = Arc::clone(&app.graphs);
+    chores.spawn(async move { graphs.record_runs().await });
+    let days = app.settings.graph_run_retention_days;
+    if days > 0 {
+        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "removing old runs of graphs",
+            graphs,
+            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
+        ));
+    }
     let queue = || Arc::clone(&app.jobs.queue);
     chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
         queue.sweep().await
@@ -73,19 +86,6 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         queue(),
         async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
     ));
-    chores.spawn(Arc::clone(&app.functions.fleet).run());
-    let graphs = Arc::clone(&app.graphs);
-    chores.spawn(async move { graphs.record_runs().await });
-    let days = app.settings.graph_run_retention_days;
-    if days > 0 {
-        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
-        chores.spawn(every(
-            Duration::from_secs(3600),
-            "removing old runs of graphs",
-            graphs,
-            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
-        ));
-    }
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
@@ -126,14 +126,14 @@ async fn follow_changes(pool: sqlx::PgPool, app: App) {
 }
 
 async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
-    listener.listen_all([POLICIES, JOBS, FUNCTIONS, GRAPHS]).await?;
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS, JOBS]).await?;
     forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
-            JOBS => app.jobs.heard(announced.payload()).await,
             FUNCTIONS => app.functions.forget(announced.payload()),
             GRAPHS => app.graphs.forget(announced.payload()),
+            JOBS => app.jobs.heard(announced.payload()).await,
             _ => app.registry.forget(announced.payload()),
         }
     }

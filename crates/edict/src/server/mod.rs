@@ -119,6 +119,10 @@ async fn build(
         false => settings.auth_tokens.clone().with(&token, Role::Operator),
     };
     let address = match settings.executor_url.as_str() {
+        // Listening everywhere, it is reached from this machine as `127.0.0.1`, which other machines call themselves.
+        "" if settings.bind.is_unspecified() => {
+            system_url.replace("127.0.0.1", &executors::hardware::host_name())
+        }
         "" => system_url.to_owned(),
         url => url.to_owned(),
     };
@@ -133,11 +137,11 @@ async fn build(
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet)),
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, Arc::clone(&wakes))),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
-        jobs: Jobs { queue, worker },
         registry,
+        jobs: Jobs { queue, worker },
         public_url,
         common,
         stopping: CancellationToken::new(),

@@ -158,11 +158,11 @@ impl Settings {
         if self.max_runs == 0 {
             return invalid("max_runs", "must be at least 1");
         }
-        if self.max_jobs == 0 {
-            return invalid("max_jobs", "must be at least 1");
-        }
         if self.autoscale_seconds == 0 {
             return invalid("autoscale_seconds", "must be at least 1");
+        }
+        if self.max_jobs == 0 {
+            return invalid("max_jobs", "must be at least 1");
         }
         Ok(self)
     }

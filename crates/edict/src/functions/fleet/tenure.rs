@@ -30,7 +30,8 @@ impl Tenure {
         Self { store, instance: uuid::Uuid::new_v4().to_string(), address, token }
     }
 
-    /// Takes or renews the tenure; false when another server holds it.
+    /// Takes or renews the tenure; false when another server holds it. One at this server's own address is over: it was
+    /// the process before this one.
     pub(crate) async fn hold(&self) -> Result<bool, ApiError> {
         if let Store::Sqlite { .. } = self.store {
             return Ok(true);
@@ -39,7 +40,8 @@ impl Tenure {
                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (executor_id) DO UPDATE SET \
                    instance_id = excluded.instance_id, token = excluded.token, address = excluded.address, \
                    seen_at = excluded.seen_at \
-                   WHERE heartbeats.instance_id = excluded.instance_id OR heartbeats.seen_at < $6";
+                   WHERE heartbeats.instance_id = excluded.instance_id OR heartbeats.seen_at < $6 \
+                   OR heartbeats.address = excluded.address";
         let now = crate::now_micros();
         let statement = Statement::new(sql)
             .bind(LOCAL)
