@@ -2,7 +2,6 @@
 
 use crate::auth::Tokens;
 use crate::execution::Runner;
-use crate::executors::wake::Wakes;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
 use crate::jobs::Jobs;
@@ -26,7 +25,6 @@ pub(crate) struct Shared {
     pub(crate) functions: Arc<Functions>,
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) jobs: Jobs,
-    pub(crate) wakes: Arc<Wakes>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

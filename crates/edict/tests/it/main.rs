@@ -32,6 +32,7 @@ mod graphs;
 mod graphs_faults;
 mod hostile;
 mod jobs;
+mod jobs_faults;
 mod listeners;
 mod management;
 mod queries;
