@@ -180,6 +180,9 @@ impl Keeper {
         self.service.strikes.store(0, Ordering::Relaxed);
         self.last_failure = None;
         self.error = None;
+        if self.service.crew().members.is_empty() {
+            self.service.gate.send_replace(Gate::Starting);
+        }
     }
 
     /// Takes the steps that can be taken now. Returns when to look again, if a step has to wait.
