@@ -121,7 +121,10 @@ async fn replicas_keep_their_state_and_share_the_work() {
         let uri = who(&app).await;
         let function = app.deployed("local", "who", &uri, json!({"replicas": 2})).await;
         let status = &function["function_status"];
-        assert_eq!((&status["ready"], &status["desired"], &status["revision"]), (&json!(2), &json!(2), &json!(1)));
+        assert_eq!(
+            (&status["ready"], &status["desired"], &status["revision"]),
+            (&json!(2), &json!(2), &json!(1))
+        );
         let mut seen = std::collections::HashMap::new();
         for _ in 0..20 {
             let answer = app.called("who", json!(1)).await;
@@ -153,7 +156,8 @@ async fn a_function_runs_the_policy_as_it_was_deployed_even_when_that_is_gone() 
     let mut app = TestApp::start();
     let uri = app.add("p", "return 'old'").await;
     app.deployed("local", "f", &uri, json!({})).await;
-    app.json("PUT", &format!("/policy/{uri}"), &json!({"$set": {"code": policy_source("return 'new'")}})).await;
+    app.json("PUT", &format!("/policy/{uri}"), &json!({"$set": {"code": policy_source("return 'new'")}}))
+        .await;
     assert_eq!(app.called("f", json!(0)).await, "old");
     app.send("DELETE", &format!("/policy/{uri}"), "").await;
     assert_eq!(app.called("f", json!(0)).await, "old");
@@ -176,11 +180,19 @@ async fn functions_come_back_after_a_restart() {
         app.command("who", "set", json!({"kept": 1})).await;
         for kill in [false, true] {
             tokio::task::block_in_place(|| {
-                if kill { app.kill() } else { assert!(app.stop()) }
+                if kill {
+                    app.kill()
+                } else {
+                    assert!(app.stop())
+                }
                 app.restart();
             });
             let answer = app.called("who", json!(1)).await;
-            assert_eq!((&answer[1], &answer[2]), (&json!(1), &json!({"kept": 1})), "a new instance, same parameters");
+            assert_eq!(
+                (&answer[1], &answer[2]),
+                (&json!(1), &json!({"kept": 1})),
+                "a new instance, same parameters"
+            );
             assert_eq!(app.settled("who").await["ready"], 2);
         }
     }
@@ -194,11 +206,13 @@ async fn a_management_command_reaches_every_replica_and_those_born_later() {
         let uri = who(&app).await;
         for executor in ["local", "e1"] {
             let name = format!("who-{executor}");
-            app.deployed(executor, &name, &uri, json!({"replicas": 3, "policy_rule_parameters": {"a": 1}})).await;
+            app.deployed(executor, &name, &uri, json!({"replicas": 3, "policy_rule_parameters": {"a": 1}}))
+                .await;
             let (status, told) = app.command(&name, "set", json!({"b": 2})).await;
             assert_eq!((status, &told["data"][0]), (200, &json!("set")), "{told}");
             let answers = told["replicas"].as_array().unwrap();
-            let whose: HashSet<&str> = answers.iter().map(|answer| answer["data"][1].as_str().unwrap()).collect();
+            let whose: HashSet<&str> =
+                answers.iter().map(|answer| answer["data"][1].as_str().unwrap()).collect();
             assert_eq!((answers.len(), whose.len()), (3, 3), "{told}");
             assert_eq!(told["data"], answers[0]["data"], "the first one's answer");
             for _ in 0..6 {
@@ -209,14 +223,20 @@ async fn a_management_command_reaches_every_replica_and_those_born_later() {
             // Born later: by scaling, and by a restart of what there was.
             app.change_function(&name, &json!({"replicas": 4})).await;
             let seen = answers_of_all(&app, &name, 4).await;
-            assert!(seen.iter().all(|answer| answer[2] == json!({"b": 2}) && answer[3] == json!({"seen": 1})), "{seen:?}");
+            assert!(
+                seen.iter().all(|answer| answer[2] == json!({"b": 2}) && answer[3] == json!({"seen": 1})),
+                "{seen:?}"
+            );
             let (_, changes) = app.get(&format!("/function/{name}/changes")).await;
             assert_eq!(changes["data"]["removed_parameters"], json!(["a"]), "{changes}");
             // What a PUT sets is the last word.
             let put = json!({"policy_rule_parameters": {"b": 3}});
             assert_eq!(app.change_function(&name, &put).await.0, 200);
             let seen = answers_of_all(&app, &name, 4).await;
-            assert!(seen.iter().all(|answer| answer[2]["b"] == 3 && answer[3] == json!({"seen": 1})), "{seen:?}");
+            assert!(
+                seen.iter().all(|answer| answer[2]["b"] == 3 && answer[3] == json!({"seen": 1})),
+                "{seen:?}"
+            );
         }
     }
 }
@@ -250,7 +270,10 @@ async fn the_context_is_the_functions_own_and_goes_with_it() {
             let (_, value) = app.json("POST", "/function/a/context", &json!({"op": "get", "key": "n"})).await;
             assert_eq!(value["data"]["value"], 4, "{value}");
             for name in ["a", "b"] {
-                assert_eq!(app.send("DELETE", &format!("/function/deployments/remove/{name}"), "").await.0, 200);
+                assert_eq!(
+                    app.send("DELETE", &format!("/function/deployments/remove/{name}"), "").await.0,
+                    200
+                );
             }
             assert_eq!(app.sql("SELECT count(*) FROM context").await, 0);
             assert_eq!(app.sql("SELECT count(*) FROM function_changes").await, 0);
@@ -276,7 +299,10 @@ async fn logs_of_all_replicas_can_be_read() {
         }
         let (_, all) = lines("").await;
         let all = all["data"].as_array().unwrap();
-        assert!(all.iter().all(|line| line["message"].as_str().unwrap().starts_with("hello from ")), "{all:?}");
+        assert!(
+            all.iter().all(|line| line["message"].as_str().unwrap().starts_with("hello from ")),
+            "{all:?}"
+        );
         let replicas: HashSet<u64> = all.iter().map(|line| line["replica"].as_u64().unwrap()).collect();
         assert_eq!(replicas.len(), 2, "{all:?}");
         assert_eq!(lines("?limit=1").await.1["data"].as_array().unwrap().len(), 1);
@@ -287,7 +313,8 @@ async fn logs_of_all_replicas_can_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn inputs_and_outputs_fit_the_schemas() {
     let app = TestApp::start();
-    let mut record = policy("checked", &policy_source("return {'n': input_data['n'] * parameters.get('by', 1)}"));
+    let mut record =
+        policy("checked", &policy_source("return {'n': input_data['n'] * parameters.get('by', 1)}"));
     record["policy_input_schema"] = json!({"n": {"type": "number", "required": true}});
     record["policy_output_schema"] = json!({"n": {"type": "number", "max": 100}});
     let uri = app.register_record(record).await;
@@ -304,7 +331,8 @@ async fn inputs_and_outputs_fit_the_schemas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_of_replicas_follows_the_load() {
     let app = TestApp::builder().setting("autoscale_seconds", 1).start();
-    let burn = "import time\nend = time.process_time() + 0.02\nwhile time.process_time() < end: pass\nreturn 1";
+    let burn =
+        "import time\nend = time.process_time() + 0.02\nwhile time.process_time() < end: pass\nreturn 1";
     let uri = app.add("burn", burn).await;
     let rule = json!({
         "min_replicas": 1, "max_replicas": 3, "target_cpu_utilization_percentage": 10,

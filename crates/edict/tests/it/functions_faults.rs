@@ -62,8 +62,7 @@ async fn what_cannot_be_deployed_is_refused() {
         record["policy_parameters_schema"] = json!({"n": {"type": "number", "required": true}});
         record["policy_settings_schema"] = json!({"s": {"type": "string"}});
         let strict = app.register_record(record).await;
-        let unreachable =
-            app.register_record(policy("later", "http://127.0.0.1:9/code.zip")).await;
+        let unreachable = app.register_record(policy("later", "http://127.0.0.1:9/code.zip")).await;
         app.deployed("local", "taken", &uri, json!({})).await;
         let rule = |min: u32, max: u32| json!({"autoscaling": {"min_replicas": min, "max_replicas": max}});
         let cases: Vec<(&str, &str, &str, Value, (u16, &str))> = vec![
@@ -82,10 +81,22 @@ async fn what_cannot_be_deployed_is_refused() {
             ("local", "f", &uri, json!({"function_metadata": {"a": "\0"}}), (400, "invalid_field")),
             ("local", "f", &uri, rule(3, 2), (422, "invalid_autoscaling")),
             ("local", "f", &uri, rule(0, 2), (422, "invalid_autoscaling")),
-            ("local", "f", &uri, json!({"replicas": 3, "autoscaling": {"max_replicas": 2}}), (422, "invalid_autoscaling")),
+            (
+                "local",
+                "f",
+                &uri,
+                json!({"replicas": 3, "autoscaling": {"max_replicas": 2}}),
+                (422, "invalid_autoscaling"),
+            ),
             ("local", "f", &uri, json!({"replicas": 4}), (422, "no_executor_fits")),
             ("local", "f", &strict, json!({}), (422, "parameters_invalid")),
-            ("local", "f", &strict, json!({"policy_rule_parameters": {"n": 1}, "policy_rule_settings": {"s": 1}}), (422, "settings_invalid")),
+            (
+                "local",
+                "f",
+                &strict,
+                json!({"policy_rule_parameters": {"n": 1}, "policy_rule_settings": {"s": 1}}),
+                (422, "settings_invalid"),
+            ),
         ];
         for (executor, name, uri, more, expected) in cases {
             let reply = app.deploy(executor, name, uri, more).await;
@@ -121,7 +132,8 @@ async fn a_killed_replica_costs_its_caller_the_call_and_nobody_else_anything() {
                 let reply = killed_in_a_call(&app, process, "f").await;
                 assert_eq!(refusal(&reply), (502, "policy_crashed"), "{}", reply.1);
                 assert!(reply.1["message"].as_str().unwrap().contains("SIGKILL"), "{}", reply.1);
-                app.status_when("f", |status| status["restarts"] == deaths && status["state"] == "ready").await;
+                app.status_when("f", |status| status["restarts"] == deaths && status["state"] == "ready")
+                    .await;
             }
             let replies = load.stop().await;
             assert!(replies.len() > 10);
@@ -207,7 +219,8 @@ async fn what_does_not_start_says_why() {
 async fn a_command_that_fails_changes_nothing() {
     let app = TestApp::start();
     let mut record = policy("fragile", FRAGILE);
-    record["management_commands_schema"] = json!([{"name": "raise", "schema": {}}, {"name": "bump", "schema": {"by": {"type": "number"}}}]);
+    record["management_commands_schema"] =
+        json!([{"name": "raise", "schema": {}}, {"name": "bump", "schema": {"by": {"type": "number"}}}]);
     let uri = app.register_record(record).await;
     app.deployed("local", "f", &uri, json!({"replicas": 2})).await;
     assert_eq!(refusal(&app.command("f", "raise", json!({})).await), (502, "policy_failed"));

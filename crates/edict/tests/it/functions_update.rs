@@ -56,7 +56,11 @@ async fn a_version_that_does_not_start_leaves_the_old_one_serving() {
         let load = Load::start(&app, "f", &json!(0), 4);
         let (status, updated) = app.change_function("f", &json!({"policy_rule_uri": broken})).await;
         let told = &updated["data"]["function_status"];
-        assert_eq!((status, &told["state"], &told["ready"]), (200, &json!("degraded"), &json!(2)), "{updated}");
+        assert_eq!(
+            (status, &told["state"], &told["ready"]),
+            (200, &json!("degraded"), &json!(2)),
+            "{updated}"
+        );
         assert_eq!((&told["revision"], &told["observed_revision"]), (&json!(1), &json!(2)), "{told}");
         assert!(told["error"]["message"].as_str().unwrap().contains("half done"), "{told}");
         assert_eq!(app.called("f", json!(0)).await[0], 1);
@@ -80,9 +84,7 @@ async fn a_server_that_is_killed_in_the_middle_of_an_update_finishes_it_afterwar
         app.kill();
         assert!(app.left_behind().is_empty(), "replicas end with their server");
         tokio::task::block_in_place(|| app.restart());
-        let told = app
-            .status_when("f", |status| status["state"] == "ready" && status["revision"] == 2)
-            .await;
+        let told = app.status_when("f", |status| status["state"] == "ready" && status["revision"] == 2).await;
         assert_eq!((&told["ready"], &told["error"]), (&json!(4), &Value::Null), "{told}");
         for _ in 0..8 {
             assert_eq!(app.called("f", json!(0)).await[0], 2);
@@ -98,7 +100,8 @@ async fn updates_take_parts_of_a_deployment_or_operators() {
         let parameters = json!({"policy_rule_parameters": {"a": 1, "b": 1}});
         app.deployed("local", "f", &uri, parameters).await;
         let change = async |change: Value| app.change_function("f", &change).await;
-        let (status, updated) = change(json!({"$set": {"policy_rule_parameters.b": 2, "function_tags": ["x"]}})).await;
+        let (status, updated) =
+            change(json!({"$set": {"policy_rule_parameters.b": 2, "function_tags": ["x"]}})).await;
         assert_eq!((status, &updated["data"]["revision"]), (200, &json!(2)), "{updated}");
         assert_eq!(app.called("f", json!(0)).await[1], json!({"a": 1, "b": 2}));
         let (_, updated) = change(json!({"function_metadata": {"m": 1}, "replicas": 2})).await;
@@ -125,7 +128,8 @@ async fn updates_take_parts_of_a_deployment_or_operators() {
         ] {
             assert_eq!(refusal(&change(body.clone()).await), expected, "{body}");
         }
-        let stale = app.request("PUT", "/function/deployments/f").header("if-match", "1").body("{\"replicas\": 1}");
+        let stale =
+            app.request("PUT", "/function/deployments/f").header("if-match", "1").body("{\"replicas\": 1}");
         assert_eq!(crate::support::reply(stale).await.status, 412);
         assert_eq!(app.get("/function/f").await.1["data"]["revision"], revision, "nothing was changed");
     }
@@ -139,7 +143,11 @@ async fn only_what_replicas_are_made_from_replaces_them() {
     let uri = app.register_record(policy("counting", &source)).await;
     app.deployed("local", "f", &uri, json!({})).await;
     assert_eq!(app.called("f", json!(0)).await, 1);
-    for change in [json!({"function_tags": ["x"]}), json!({"policy_rule_uri": uri}), json!({"policy_rule_parameters": {}})] {
+    for change in [
+        json!({"function_tags": ["x"]}),
+        json!({"policy_rule_uri": uri}),
+        json!({"policy_rule_parameters": {}}),
+    ] {
         let (_, updated) = app.change_function("f", &change).await;
         let record = &updated["data"];
         assert_eq!(record["function_status"]["revision"], record["revision"], "{record}");
