@@ -200,7 +200,7 @@ async fn a_run_whose_caller_goes_away_is_cancelled_and_recorded() {
 async fn what_a_database_cannot_hold_is_left_out_of_the_record() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
-        app.deploy_node("nul", "return {'text': 'a\\0b', 'half': '\\ud800'}").await;
+        app.deploy_node("nul", "return {'text': 'a\\0b'}").await;
         let uri = app.graph("odd", &["nul"], json!({})).await;
         let (status, reply) = app.execute(&uri, json!({"fine": 1})).await;
         assert_eq!(status, 200, "{reply}");
