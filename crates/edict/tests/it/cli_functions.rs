@@ -68,6 +68,8 @@ async fn a_function_from_its_deployment_to_its_removal() {
     let scaled = cli.json(&["function", "scale", "check", "3", "--wait"]);
     assert_eq!(scaled["function_status"]["ready"], 3);
     assert_eq!(call(&cli, "check")["limit"], 8, "later replicas know what management changed");
+    cli.done(&["function", "update", "check", "--parameters", r#"{"limit": 5}"#, "--wait"]);
+    assert_eq!(call(&cli, "check")["limit"], 5, "the last writer wins, with the value of before, too");
 
     let mut next = policy("counter", &COUNTER.replace("self.rule_id}", "\"next\"}"));
     next["version"] = json!("2.0");
