@@ -47,7 +47,7 @@ impl Fault {
 
     /// The field holds what it does not take.
     pub(crate) fn takes(field: impl Into<String>, found: &Value, takes: &str) -> Self {
-        Self::new(field, format!("is `{}`; it takes {takes}", shown_value(found)))
+        Self::new(field, not_taken(found, takes))
     }
 }
 
@@ -63,8 +63,12 @@ impl RequestError {
     }
 
     pub(crate) fn takes(field: &str, found: &Value, takes: &str) -> Self {
-        Self::new(field, &format!("is `{}`; it takes {takes}", shown_value(found)))
+        Self::new(field, &not_taken(found, takes))
     }
+}
+
+pub(crate) fn not_taken(found: &Value, takes: &str) -> String {
+    format!("is `{}`; it takes {takes}", shown_value(found))
 }
 
 /// What a caller wrote, cut to what fits into a message.

@@ -38,6 +38,7 @@ mod fault;
 mod index;
 mod pattern;
 mod policy;
+mod pool;
 mod request;
 mod set;
 

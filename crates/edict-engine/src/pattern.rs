@@ -79,7 +79,7 @@ fn at_start<'t>(part: &str, text: &'t str) -> Option<&'t str> {
     let mut rest = text.chars();
     part.chars()
         .all(|wanted| rest.next().is_some_and(|c| wanted == '?' || wanted == c))
-        .then(|| rest.as_str())
+        .then_some(rest.as_str())
 }
 
 /// What stands before the part, if the text ends with it.
@@ -90,7 +90,7 @@ fn before_end<'t>(part: &str, text: &'t str) -> Option<&'t str> {
     let mut rest = text.chars();
     let ends =
         part.chars().rev().all(|wanted| rest.next_back().is_some_and(|c| wanted == '?' || wanted == c));
-    ends.then(|| rest.as_str())
+    ends.then_some(rest.as_str())
 }
 
 /// What follows the leftmost place of the part in the text.

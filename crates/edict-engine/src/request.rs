@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
-use crate::fault::{RequestError, nearest, shown};
+use crate::fault::{RequestError, nearest, not_taken, shown};
 
 const FIELDS: [&str; 4] = ["action", "resource", "type", "context"];
 const MAX_TEXT: usize = 4_096;
@@ -111,31 +111,28 @@ impl<'a> Request<'a> {
 /// A role that is a number must not pass for "no role": a deny would then not see it.
 fn check_context(context: &Map<String, Value>) -> Result<(), RequestError> {
     for (field, value) in context {
-        let place = || format!("context.{field}");
-        match (field.as_str(), value) {
-            (_, Value::Null) => {}
-            ("userId" | "role" | "ipAddress" | "userAgent", value) => match value.as_str() {
-                Some(text) if text.len() > MAX_TEXT => {
-                    let message = format!("has {} bytes; it takes at most {MAX_TEXT}", text.len());
-                    return Err(RequestError::new(&place(), &message));
-                }
-                Some(_) => {}
-                None => return Err(RequestError::takes(&place(), value, "a text")),
-            },
+        let wrong = match (field.as_str(), value) {
+            ("userId" | "role" | "ipAddress" | "userAgent", Value::String(text)) => {
+                too_many("bytes", text.len(), MAX_TEXT)
+            }
             ("roles", Value::Array(roles)) if roles.iter().all(Value::is_string) => {
-                if roles.len() > MAX_ROLES {
-                    let message = format!("has {} entries; it takes at most {MAX_ROLES}", roles.len());
-                    return Err(RequestError::new(&place(), &message));
-                }
+                too_many("entries", roles.len(), MAX_ROLES)
             }
-            ("roles", value) => return Err(RequestError::takes(&place(), value, "a list of texts")),
-            ("metadata", value) if !value.is_object() => {
-                return Err(RequestError::takes(&place(), value, "an object"));
-            }
-            _ => {}
+            (_, Value::Null) | ("metadata", Value::Object(_)) => None,
+            ("userId" | "role" | "ipAddress" | "userAgent", _) => Some(not_taken(value, "a text")),
+            ("roles", _) => Some(not_taken(value, "a list of texts")),
+            ("metadata", _) => Some(not_taken(value, "an object")),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(RequestError::new(&format!("context.{field}"), &wrong));
         }
     }
     Ok(())
+}
+
+fn too_many(what: &str, found: usize, most: usize) -> Option<String> {
+    (found > most).then(|| format!("has {found} {what}; it takes at most {most}"))
 }
 
 /// Says which field the parser stumbled over. Only for what is refused, so it may take its time.

@@ -1,16 +1,17 @@
 //! A set of policies, compiled, and how it decides.
 
-use std::{borrow::Cow, cmp::Reverse, collections::BTreeSet};
+use std::{borrow::Cow, cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
     Answers, Decision, Effect, EvaluationError, Policy, Request,
-    condition::{self, Condition, Test},
+    condition::{Condition, Test},
     facts::Facts,
     fault::{Fault, PolicyError, shown},
     index::{Builder, Filed, Index},
     pattern::Pattern,
+    pool::Pool,
 };
 
 const MAX_POLICIES: usize = 1_000_000;
@@ -35,10 +36,10 @@ pub(crate) struct Rule {
     pub(crate) priority: u16,
     pub(crate) active: bool,
     /// `None` for every type.
-    pub(crate) kind: Option<Box<str>>,
-    pub(crate) actions: Vec<Pattern>,
-    pub(crate) resources: Vec<Pattern>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) kind: Option<Arc<str>>,
+    pub(crate) actions: Arc<[Pattern]>,
+    pub(crate) resources: Arc<[Pattern]>,
+    pub(crate) conditions: Arc<[Condition]>,
     /// What a decision says when this policy decides; ready, because most decisions say it.
     reason: Box<str>,
 }
@@ -78,6 +79,7 @@ impl PolicySet {
         let (mut broken, mut unreadable) = (Vec::new(), Vec::new());
         let mut rules = Vec::with_capacity(policies.len());
         let mut names = BTreeSet::new();
+        let mut pool = Pool::default();
         for (position, policy) in policies.into_iter().enumerate() {
             let mut faults = policy.faults_but_conditions();
             if !names.insert(policy.name.clone()) {
@@ -86,16 +88,16 @@ impl PolicySet {
                     format!("is `{}`, like that of an earlier policy", shown(&policy.name)),
                 ));
             }
-            let compiled = condition::compile(&policy.conditions);
+            let (conditions, condition_faults) = pool.conditions(&policy.conditions);
             let name =
                 if policy.name.is_empty() { format!("#{}", position + 1) } else { policy.name.clone() };
-            if faults.is_empty() && !compiled.faults.is_empty() {
-                unreadable.push(PolicyError { policy: name, faults: compiled.faults.clone() });
-            } else if !faults.is_empty() {
-                faults.extend(compiled.faults.iter().cloned());
+            if !faults.is_empty() {
+                faults.extend(condition_faults);
                 broken.push(PolicyError { policy: name, faults });
+            } else if !condition_faults.is_empty() {
+                unreadable.push(PolicyError { policy: name, faults: condition_faults });
             }
-            rules.push(Rule::new(policy, compiled));
+            rules.push(Rule::new(policy, conditions, &mut pool));
         }
         if !broken.is_empty() {
             broken.extend(unreadable);
@@ -189,26 +191,20 @@ impl PolicySet {
 }
 
 impl Rule {
-    fn new(policy: Policy, compiled: condition::Compiled) -> Self {
-        let mut conditions = compiled.conditions;
-        conditions.extend(compiled.faults.into_iter().map(|fault| {
-            let field = fault.field.strip_prefix("conditions.").unwrap_or(&fault.field);
-            Condition { field: field.into(), test: Test::Unreadable(fault.message.into()) }
-        }));
+    fn new(policy: Policy, conditions: Arc<[Condition]>, pool: &mut Pool) -> Self {
         let effect = if policy.effect == Effect::Allow { "allowed" } else { "denied" };
         let mut reason = format!("{effect} by policy `{}`", policy.name);
         if !policy.description.is_empty() {
             reason = format!("{reason}: {}", policy.description);
         }
-        let patterns = |patterns: Vec<String>| patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
         Self {
             name: policy.name.into(),
             effect: policy.effect,
             priority: policy.priority,
             active: policy.is_active,
-            kind: Some(policy.kind.into()).filter(|kind: &Box<str>| **kind != *"*"),
-            actions: patterns(policy.actions),
-            resources: patterns(policy.resources),
+            kind: (policy.kind != "*").then(|| pool.text(policy.kind)),
+            actions: pool.patterns(policy.actions),
+            resources: pool.patterns(policy.resources),
             conditions,
             reason: reason.into(),
         }
@@ -238,7 +234,7 @@ impl Rule {
     /// One condition that fails rules the policy out, whatever is unknown of the others: the order does not matter.
     pub(crate) fn conditions_hold<'s>(&'s self, facts: &Facts<'_>) -> Verdict<'s> {
         let mut unknown = Vec::new();
-        for condition in &self.conditions {
+        for condition in self.conditions.iter() {
             match condition.holds(facts) {
                 Ok(true) => {}
                 Ok(false) => return Verdict::Fails,
