@@ -17,19 +17,20 @@ enum Shape {
     Exact,
     /// No `*`, at least one `?`.
     Fixed,
-    /// What stands before the first `*`, between, and after the last one.
-    Parts { first: Box<str>, middle: Vec<Box<str>>, last: Box<str> },
+    /// How many bytes stand before the first `*` and after the last one, and what stands between.
+    Parts { first: usize, middle: Box<[Box<str>]>, last: usize },
 }
 
 impl Pattern {
     pub(crate) fn new(source: &str) -> Self {
-        let mut parts: Vec<Box<str>> = source.split('*').map(Box::from).collect();
-        let last = parts.pop().unwrap_or_default();
-        let shape = if parts.is_empty() {
-            if source.contains('?') { Shape::Fixed } else { Shape::Exact }
-        } else {
-            let first = parts.remove(0);
-            Shape::Parts { first, middle: parts.into_iter().filter(|part| !part.is_empty()).collect(), last }
+        let shape = match (source.split_once('*'), source.rsplit_once('*')) {
+            (Some((first, rest)), Some((_, last))) => {
+                let middle = rest.strip_suffix(last).unwrap_or_default().split('*');
+                let middle = middle.filter(|part| !part.is_empty()).map(Box::from).collect();
+                Shape::Parts { first: first.len(), middle, last: last.len() }
+            }
+            _ if source.contains('?') => Shape::Fixed,
+            _ => Shape::Exact,
         };
         Self { source: source.into(), shape }
     }
@@ -57,6 +58,8 @@ impl Pattern {
             Shape::Exact => *self.source == *text,
             Shape::Fixed => at_start(&self.source, text) == Some(""),
             Shape::Parts { first, middle, last } => {
+                let (first, rest) = self.source.split_at(*first);
+                let (_, last) = rest.split_at(rest.len() - last);
                 let Some(text) = at_start(first, text) else { return false };
                 let Some(mut text) = before_end(last, text) else { return false };
                 middle.iter().all(|part| match after(part, text) {

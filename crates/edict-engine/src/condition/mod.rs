@@ -131,18 +131,10 @@ impl Condition {
             Test::User(_) => {
                 facts.user.map_or("the request has no user".into(), |user| format!("it is `{}`", shown(user)))
             }
-            Test::Metadata(_) | Test::Context(_) => {
-                let key = self.field.strip_prefix("metadata.").unwrap_or(&self.field);
-                let document =
-                    if matches!(self.test, Test::Metadata(_)) { facts.metadata } else { facts.context };
-                match document.get(key) {
-                    Some(value) => format!("it is `{}`", shown_value(value)),
-                    None if key.contains('.') || key.starts_with('$') => {
-                        "the request's value is another".into()
-                    }
-                    None => "the request does not have it".into(),
-                }
+            Test::Metadata(_) => {
+                field(facts.metadata, self.field.strip_prefix("metadata.").unwrap_or_default())
             }
+            Test::Context(_) => field(facts.context, &self.field),
             Test::Address(_) => {
                 facts.address().map_or_else(|why| why, |address| format!("it is `{address}`"))
             }
@@ -167,6 +159,22 @@ impl Test {
             Self::Unreadable(_) => 8,
         }
     }
+}
+
+/// What stands in a document where a path leads to, for an explanation.
+fn field(document: &Value, path: &str) -> String {
+    let mut value = document;
+    for key in path.split('.') {
+        value = match value {
+            Value::Object(fields) if !key.starts_with('$') => match fields.get(key) {
+                Some(value) => value,
+                None => return "the request does not have it".into(),
+            },
+            Value::Null => return "the request does not have it".into(),
+            _ => return "the request's value is another".into(),
+        };
+    }
+    format!("it is `{}`", shown_value(value))
 }
 
 fn contains(names: &[Box<str>], name: &str) -> bool {
