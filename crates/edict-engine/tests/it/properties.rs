@@ -180,6 +180,17 @@ proptest! {
     }
 
     #[test]
+    fn wildcards_mean_what_they_say(pattern in "[abé?*]{1,8}", text in "[abé]{1,12}") {
+        let policy = json!({
+            "name": "n", "type": "t", "effect": "allow", "actions": ["*"], "resources": [pattern],
+        });
+        let policies = vec![Policy::from_value(&policy).unwrap()];
+        let set = PolicySet::compile(policies.clone()).unwrap();
+        let request = json!({"action": "a", "resource": text, "type": "t", "context": {}});
+        compare(&set, &policies, &request, Timestamp::UNIX_EPOCH, &Given::new())?;
+    }
+
+    #[test]
     fn a_deny_more_never_allows_more(policies in policies(8), deny in policy(), request in request(), given in given()) {
         let mut deny = deny;
         deny["name"] = json!("deny");
