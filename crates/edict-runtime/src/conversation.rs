@@ -14,7 +14,7 @@ use crate::host::{ContextOp, Host};
 use crate::logs::{LogRecord, Logs, Stream, WireRecord};
 use crate::process::describe;
 use crate::template::{Child, Ended, Ready, WireFault};
-use crate::{Fault, Limit, Limits, RuntimeConfig};
+use crate::{Fault, Limit, Limits, LogSink, RuntimeConfig};
 
 /// What a frame may be longer than a result: its wrapping, or a fault with its traceback.
 pub(crate) const FRAME_SLACK: usize = 64 << 10;
@@ -38,6 +38,7 @@ pub(crate) struct Conversation<'a> {
     pub(crate) uri: &'a str,
     pub(crate) limits: &'a Limits,
     pub(crate) config: &'a RuntimeConfig,
+    pub(crate) sink: Option<LogSink<'a>>,
 }
 
 /// Why a conversation ended without a reply.
@@ -64,7 +65,7 @@ impl Conversation<'_> {
         request: &[u8],
     ) -> (Result<Reply, Fault>, Vec<LogRecord>) {
         let mut logs = Logs::new(self.config.log_limit);
-        let show = |record: &LogRecord| self.host.log(self.uri, record);
+        let show = |record: &LogRecord| self.show(record);
         let Some(io) = child.io() else { return (Err(Fault::Internal("no child".to_owned())), Vec::new()) };
         let ended = self.exchange(io, request, &mut logs).await;
         drain(&io.stdout, Stream::Stdout, &mut logs, self.config.output_limit, &show);
@@ -92,10 +93,17 @@ impl Conversation<'_> {
         (result, logs.finish(&show))
     }
 
+    fn show(&self, record: &LogRecord) {
+        self.host.log(self.uri, record);
+        if let Some(sink) = self.sink {
+            sink(record);
+        }
+    }
+
     async fn exchange(&self, io: &mut Ready, request: &[u8], logs: &mut Logs) -> Result<Frame, Broken> {
         let deadline = sleep_until(Instant::now() + self.limits.timeout);
         tokio::pin!(deadline);
-        let show = |record: &LogRecord| self.host.log(self.uri, record);
+        let show = |record: &LogRecord| self.show(record);
         let (mut reader, mut writer) = io.socket.split();
         let most = self.config.result_limit + FRAME_SLACK;
         let mut frames = Frames::new(most);

@@ -2,7 +2,7 @@
 //! becomes the policy's Python.
 //!
 //! ```text
-//! host ── spawns ──> launcher ── clone(parent: the host) ──> first process of the sandbox ── exec ──> python worker.py
+//! host ── spawns ──> launcher ── clone(parent: the host) ──> first process of the sandbox ── exec ──> python worker.pyc
 //!                        └ answers with the pid, exits
 //! ```
 //!

@@ -53,6 +53,13 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// These limits as a template has them: it serves runs of any wall time, which the host watches.
+    pub(crate) fn without_timeout(&self) -> Self {
+        Self { timeout: Duration::ZERO, ..self.clone() }
+    }
+}
+
 /// What separates one run from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
@@ -103,6 +110,20 @@ pub enum Operation {
         /// Its data.
         data: Box<RawValue>,
     },
+}
+
+/// Takes log records at the moment that they are made. Must not block.
+pub type LogSink<'a> = &'a (dyn Fn(&LogRecord) + Sync);
+
+/// What is special about one run.
+#[derive(Clone, Copy, Default)]
+pub struct RunOptions<'a> {
+    /// Its wall time, instead of the policy's own; the runtime's cap applies.
+    pub timeout: Option<Duration>,
+    /// Give it a process of its own, whatever the policy's isolation is.
+    pub own_process: bool,
+    /// Shown each of the run's log records, as the host is.
+    pub logs: Option<LogSink<'a>>,
 }
 
 /// What a run gave.

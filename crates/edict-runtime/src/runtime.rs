@@ -19,8 +19,8 @@ use crate::conversation::{Conversation, frame_of};
 use crate::process::Spawner;
 use crate::sandbox::{Layers, SandboxReport};
 use crate::{
-    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, Operation, Outcome, Policy, Replica, RunError,
-    RuntimeConfig, SourceFault, StartError, checker,
+    ClassInfo, Fault, Host, Isolation, Limits, LogRecord, LogSink, Operation, Outcome, Policy, Replica,
+    RunError, RunOptions, RuntimeConfig, SourceFault, StartError, checker,
 };
 
 /// Runs policies. Made by [`Runtime::start`]; [`Runtime::stop`] ends everything that it has started.
@@ -97,23 +97,36 @@ impl Runtime {
 
     /// Run `operation` on `policy`. Dropping the future ends the run.
     pub async fn run(&self, policy: &Policy, operation: Operation) -> Result<Outcome, RunError> {
+        self.run_with(policy, operation, RunOptions::default()).await
+    }
+
+    /// [`run`](Self::run), with what is special about this run.
+    pub async fn run_with(
+        &self,
+        policy: &Policy,
+        operation: Operation,
+        options: RunOptions<'_>,
+    ) -> Result<Outcome, RunError> {
         let _place = self.admit().await?;
         self.runs.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let limits = policy.limits.within(&self.config.caps);
+        let asked =
+            Limits { timeout: options.timeout.unwrap_or(policy.limits.timeout), ..policy.limits.clone() };
+        let limits = asked.within(&self.config.caps);
         let kind = match policy.isolation {
-            Isolation::Process => Kind::Process,
-            Isolation::Instance => Kind::Instance,
+            Isolation::Instance if !options.own_process => Kind::Instance,
+            _ => Kind::Process,
         };
         let subject = Subject {
             kind,
-            owner: (policy.isolation == Isolation::Instance).then(|| policy.uri.clone()),
+            owner: (kind == Kind::Instance).then(|| policy.uri.clone()),
             digest: policy.digest.clone(),
             environment: policy.environment.as_ref().map(|environment| environment.digest.clone()),
-            limits: limits.clone(),
+            limits: limits.without_timeout(),
         };
         let request = request(&policy.uri, &operation);
-        let (result, logs) = self.converse(subject, Some(policy), &policy.uri, &limits, &request).await?;
+        let about = About { policy: Some(policy), uri: &policy.uri, limits: &limits, sink: options.logs };
+        let (result, logs) = self.converse(subject, about, &request).await?;
         match result {
             Ok(reply) => Ok(Outcome {
                 result: reply.result,
@@ -134,12 +147,13 @@ impl Runtime {
             owner: None,
             digest: String::new(),
             environment: None,
-            limits: limits.clone(),
+            limits: limits.without_timeout(),
         };
         let text = serde_json::json!({ "source": source }).to_string();
         let request = frame_of(b'R', &[text.as_bytes()]);
         let unchecked = |error: RunError| SourceFault::Unchecked(error.fault);
-        let (result, _) = self.converse(subject, None, "", &limits, &request).await.map_err(unchecked)?;
+        let about = About { policy: None, uri: "", limits: &limits, sink: None };
+        let (result, _) = self.converse(subject, about, &request).await.map_err(unchecked)?;
         checker::verdict(result.map_err(SourceFault::Unchecked)?.result.get())
     }
 
@@ -185,12 +199,10 @@ impl Runtime {
     async fn converse(
         &self,
         subject: Subject,
-        policy: Option<&Policy>,
-        uri: &str,
-        limits: &Limits,
+        About { policy, uri, limits, sink }: About<'_>,
         request: &[u8],
     ) -> Result<(Result<crate::conversation::Reply, Fault>, Vec<LogRecord>), RunError> {
-        let conversation = Conversation { host: &*self.host, uri, limits, config: &self.config };
+        let conversation = Conversation { host: &*self.host, uri, limits, config: &self.config, sink };
         for _ in 0..ATTEMPTS {
             let entry = self.entry(&subject);
             let lease = self.lease(&entry, policy, limits).await?;
@@ -295,6 +307,14 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.entries().values().for_each(|entry| entry.end());
     }
+}
+
+/// What a run is about.
+struct About<'a> {
+    policy: Option<&'a Policy>,
+    uri: &'a str,
+    limits: &'a Limits,
+    sink: Option<LogSink<'a>>,
 }
 
 async fn keep_house(runtime: Weak<Runtime>) {

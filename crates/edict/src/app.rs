@@ -3,12 +3,15 @@
 use crate::auth::Tokens;
 use crate::execution::Runner;
 use crate::functions::Functions;
+use crate::graphs::Graphs;
+use crate::jobs::Jobs;
 use crate::policies::registry::Registry;
 use crate::settings::Settings;
 use axum::extract::FromRef;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::ops::Deref;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Shared state of the policy system; cheap to clone.
 #[derive(Clone)]
@@ -20,10 +23,14 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) runner: Arc<Runner>,
     pub(crate) functions: Arc<Functions>,
+    pub(crate) graphs: Arc<Graphs>,
+    pub(crate) jobs: Jobs,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,
     pub(crate) common: Common,
+    /// Cancelled when the server is told to stop: what waits for something to happen answers then.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl App {

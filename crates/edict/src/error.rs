@@ -3,6 +3,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use edict_client::records::RunFault;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -144,6 +145,13 @@ impl ApiError {
 
     pub(crate) fn into_details(self) -> Value {
         self.details
+    }
+}
+
+impl From<ApiError> for RunFault {
+    /// The error as records keep it: what a caller would have been told.
+    fn from(error: ApiError) -> Self {
+        Self { code: error.code.as_str().to_owned(), message: error.message, details: error.details }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, health, http, policies};
+use crate::{assets, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -31,6 +31,38 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::state::read_state, executors::state::change_state))
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
+        .routes(routes!(functions::create::create))
+        .routes(routes!(functions::create::create_anywhere))
+        .routes(routes!(functions::create::create_on_no_executor))
+        .routes(routes!(functions::update::update))
+        .routes(routes!(functions::remove::remove))
+        .routes(routes!(functions::call::call_function))
+        .routes(routes!(functions::manage::manage))
+        .routes(routes!(functions::query::query))
+        .routes(routes!(functions::read::read))
+        .routes(routes!(functions::logs::logs))
+        .routes(routes!(functions::context::operate))
+        .routes(routes!(functions::assigned::assigned))
+        .routes(routes!(functions::changes::read_changes, functions::changes::change))
+        .routes(routes!(functions::status::report))
+        .routes(routes!(functions::code::download))
+        .routes(routes!(graphs::create::create))
+        .routes(routes!(graphs::query::query))
+        .routes(routes!(graphs::check::check))
+        .routes(routes!(graphs::read::read, graphs::update::update, graphs::delete::delete))
+        .routes(routes!(graphs::execute::execute_graph))
+        .routes(routes!(graphs::read_run::read_run))
+        .routes(routes!(graphs::query_runs::query_runs))
+        .routes(routes!(jobs::submit::submit))
+        .routes(routes!(jobs::submit::submit_anywhere))
+        .routes(routes!(jobs::submit::submit_to_no_executor))
+        .routes(routes!(jobs::query::query))
+        .routes(routes!(jobs::read::read, jobs::cancel::cancel))
+        .routes(routes!(jobs::logs::logs))
+        .routes(routes!(jobs::claim::claim))
+        .routes(routes!(jobs::renew::renew))
+        .routes(routes!(jobs::log::log))
+        .routes(routes!(jobs::finish::finish))
         .routes(routes!(assets::upload::upload))
         .routes(routes!(assets::create::create))
         .routes(routes!(assets::query::query))
@@ -43,6 +75,10 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     OpenApiRouter::with_openapi(Executor::openapi())
         .routes(routes!(executors::process::execute_policy))
         .routes(routes!(executors::process::execute_mgmt_command))
+        .routes(routes!(executors::process::wake))
+        .routes(routes!(functions::process::call_function))
+        .routes(routes!(functions::process::manage_function))
+        .routes(routes!(functions::process::function_logs))
 }
 
 #[derive(OpenApi)]
@@ -55,6 +91,9 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     tags(
         (name = "policies", description = "Versioned Python code with its schemas, settings and parameters"),
         (name = "executors", description = "Where policies run"),
+        (name = "functions", description = "Policies deployed as long-lived services"),
+        (name = "graphs", description = "Functions that feed each other, and their runs"),
+        (name = "jobs", description = "Runs that wait in a durable queue"),
         (name = "assets", description = "Stored files")
     )
 )]

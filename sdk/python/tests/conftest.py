@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
+import os
 import threading
+import uuid
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from aios_policy_sandbox import Client, PolicyNotFound
+
+URL = os.environ.get("EDICT_TEST_URL")
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +141,40 @@ def server():
     yield fake
     fake.shutdown()
     fake.server_close()
+
+
+# Of tests marked `server`: against a real one, named by EDICT_TEST_URL (with EDICT_TEST_TOKEN when it asks for one).
+
+
+@pytest.fixture(scope="session")
+def url():
+    if URL is None:
+        if os.environ.get("CI"):
+            pytest.fail("EDICT_TEST_URL is not set; start `edict serve` and name its URL")
+        pytest.skip("EDICT_TEST_URL is not set")
+    return URL
+
+
+@pytest.fixture
+def client(url, monkeypatch):
+    monkeypatch.setenv("POLICY_DB_URL", url)
+    if os.environ.get("EDICT_TEST_TOKEN"):
+        monkeypatch.setenv("EDICT_TOKEN", os.environ["EDICT_TEST_TOKEN"])
+    with Client() as client:
+        yield client
+
+
+@pytest.fixture
+def register(client):
+    """Registers policies under names that no other run of these tests uses; removes them afterwards."""
+    uris = []
+
+    def register(code, **fields):
+        record = {"name": f"sdk_{uuid.uuid4().hex}", "version": "1.0", "release_tag": "beta", "code": code, **fields}
+        uris.append(client.create_policy(record)["policy_rule_uri"])
+        return uris[-1]
+
+    yield register
+    for uri in uris:
+        with contextlib.suppress(PolicyNotFound):
+            client.delete_policy(uri)

@@ -5,10 +5,8 @@ In CI a missing server is an error: otherwise everything here would pass by not 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import uuid
 import zipfile
 from pathlib import Path
@@ -29,8 +27,6 @@ from aios_policy_sandbox import (
 
 pytestmark = pytest.mark.server
 
-URL = os.environ.get("EDICT_TEST_URL")
-
 ALLOWLIST = (Path(__file__).parents[3] / "policies/ip_allowlist/code/function.py").read_text()
 
 CONTEXT = """
@@ -48,40 +44,6 @@ class AIOSv1PolicyRule:
         context["last"] = input_data
         return {"calls": context.incr("calls", by=2)}
 """
-
-
-@pytest.fixture(scope="session")
-def url():
-    if URL is None:
-        if os.environ.get("CI"):
-            pytest.fail("EDICT_TEST_URL is not set; start `edict serve` and name its URL")
-        pytest.skip("EDICT_TEST_URL is not set")
-    return URL
-
-
-@pytest.fixture
-def client(url, monkeypatch):
-    monkeypatch.setenv("POLICY_DB_URL", url)
-    if os.environ.get("EDICT_TEST_TOKEN"):
-        monkeypatch.setenv("EDICT_TOKEN", os.environ["EDICT_TEST_TOKEN"])
-    with Client() as client:
-        yield client
-
-
-@pytest.fixture
-def register(client):
-    """Registers policies under names that no other run of these tests uses; removes them afterwards."""
-    uris = []
-
-    def register(code, **fields):
-        record = {"name": f"sdk_{uuid.uuid4().hex}", "version": "1.0", "release_tag": "beta", "code": code, **fields}
-        uris.append(client.create_policy(record)["policy_rule_uri"])
-        return uris[-1]
-
-    yield register
-    for uri in uris:
-        with contextlib.suppress(PolicyNotFound):
-            client.delete_policy(uri)
 
 
 @pytest.fixture

@@ -1,14 +1,20 @@
 //! The typed client: one file per resource, and here what they share.
 
 mod assets;
+mod attempts;
 mod build;
 mod executions;
 mod executors;
+mod fleet;
+mod functions;
+mod graphs;
+mod jobs;
 mod policies;
 mod reply;
 
 pub use assets::{Content, Download, NewAsset};
 pub use build::Builder;
+pub use functions::Managed;
 pub use policies::PolicyCode;
 
 use crate::Error;
@@ -153,6 +159,21 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, Error> {
         Ok(self.call(self.request(Method::GET, self.path(segments)?)).await?.data)
+    }
+
+    /// Reads a record that the server may take `wait` to show, on top of the usual time for a call.
+    async fn get_waiting<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        wait: Option<Duration>,
+    ) -> Result<T, Error> {
+        let mut url = self.path(segments)?;
+        let wait = wait.unwrap_or_default();
+        if !wait.is_zero() {
+            url.query_pairs_mut().append_pair("wait", &format!("{}ms", wait.as_millis()));
+        }
+        let request = self.request_without_timeout(Method::GET, url).timeout(self.inner.timeout + wait);
+        Ok(self.call(request).await?.data)
     }
 
     async fn post<T: DeserializeOwned>(

@@ -1,6 +1,5 @@
 //! `/policy`: policies, their code and their context.
 
-use super::reply::{self, header};
 use super::{Client, Listing, Page, Stored};
 use crate::Error;
 use crate::records::{ContextOp, Policy};
@@ -71,21 +70,7 @@ impl Client {
 
     /// Downloads what a policy runs.
     pub async fn policy_code(&self, uri: &str) -> Result<PolicyCode, Error> {
-        let request = self.request(Method::GET, self.path(&["policy", uri, "code"])?);
-        let response = reply::refused(self.send(request).await?, self.url()).await?;
-        let (format, digest) = {
-            let text = |name: &str| header(response.headers(), name).map(str::to_owned);
-            (text("x-edict-code-format"), text("x-edict-code-digest"))
-        };
-        let (Some(format), Some(digest)) = (format, digest) else {
-            return Err(Error::NotEdict {
-                url: response.url().to_string(),
-                status: response.status().as_u16(),
-                reason: "the code comes without its format and digest".to_owned(),
-            });
-        };
-        let content = response.bytes().await.map_err(|error| reply::unreachable(self.url(), error))?;
-        Ok(PolicyCode { format, digest, content })
+        self.code(&["policy", uri, "code"]).await
     }
 
     /// Carries out one operation on a policy's context; the reply's shape is told at [`ContextOp`].

@@ -1,7 +1,7 @@
 //! Reading replies: the envelope, refusals, and what is not Edict's at all.
 
 use super::Stored;
-use crate::records::LogRecord;
+use crate::records::{LogRecord, ReplicaAnswer};
 use crate::{ApiError, Error};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -22,6 +22,8 @@ pub(super) struct Reply<T> {
     pub(super) has_more: bool,
     #[serde(default)]
     pub(super) logs: Option<Vec<LogRecord>>,
+    #[serde(default)]
+    pub(super) replicas: Vec<ReplicaAnswer>,
 }
 
 impl<T> Reply<T> {
@@ -70,8 +72,8 @@ pub(super) async fn refused(response: Response, server: &str) -> Result<Response
     }
 }
 
-/// Reads the envelope of a reply that succeeded.
-pub(super) async fn read<T: DeserializeOwned>(response: Response, server: &str) -> Result<Reply<T>, Error> {
+/// Reads the body of a reply that succeeded: for most routes a [`Reply`].
+pub(super) async fn read<T: DeserializeOwned>(response: Response, server: &str) -> Result<T, Error> {
     let url = response.url().to_string();
     let status = response.status().as_u16();
     let body = response.bytes().await.map_err(|error| unreachable(server, error))?;

@@ -1,6 +1,6 @@
 //! Functions: policies deployed as long-lived services.
 
-use super::{Alloc, Labels, Object, RunFault};
+use super::{Alloc, Labels, LogRecord, Object, PolicyState, RunFault};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -138,6 +138,9 @@ pub struct FunctionStatus {
     /// The revision that every ready replica has; 0 before the first.
     #[serde(default)]
     pub revision: u64,
+    /// The revision that this status tells about: one that its executor has not seen yet is not told about at all.
+    #[serde(default)]
+    pub observed_revision: u64,
     /// Copies that are wanted now.
     #[serde(default)]
     pub desired: u32,
@@ -211,4 +214,40 @@ pub struct ReplicaAnswer {
     /// Why it failed; such a replica is replaced by one with the changed parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunFault>,
+}
+
+/// One line that a replica printed or logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FunctionLog {
+    /// Which replica.
+    pub replica: u64,
+    /// The line.
+    #[serde(flatten)]
+    pub record: LogRecord,
+}
+
+/// A function that an executor is to run: an entry of `GET /executor/<id>/functions`, enough to see what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AssignedFunction {
+    /// Its name.
+    pub function_id: String,
+    /// Tells a function from one that had its name before.
+    pub created_at: String,
+    /// The record's revision.
+    pub revision: u64,
+    /// The version of what management commands changed.
+    pub changes_version: u64,
+}
+
+/// What management commands changed of a function: applied over its settings and parameters.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FunctionChanges {
+    /// Grows with each change; 0 before the first.
+    pub version: u64,
+    /// The changes, all of them together.
+    #[serde(flatten)]
+    pub changes: PolicyState,
 }

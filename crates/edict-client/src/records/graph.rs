@@ -52,6 +52,11 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The record's address, from its name, version and tag.
+    pub fn uri(&self) -> String {
+        format!("{}:{}-{}", self.graph_name, self.graph_version, self.graph_release_tag)
+    }
+
     /// Every field that a payload may hold.
     pub const fn known_fields() -> &'static [&'static str] {
         &[
@@ -71,6 +76,36 @@ impl Graph {
             "revision",
         ]
     }
+}
+
+/// How a graph would run: the answer to `POST /graphs/check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GraphPlan {
+    /// The address that the graph would have.
+    pub graph_uri: String,
+    /// Whether there is a graph with this address already.
+    pub exists: bool,
+    /// The nodes that get the graph's input.
+    pub roots: Vec<String>,
+    /// The nodes whose output is the graph's.
+    pub leaves: Vec<String>,
+    /// The nodes by how many come before them on the longest way: those of one stage can run at the same time.
+    pub stages: Vec<Vec<String>>,
+}
+
+/// What running a graph gave: the answer to `POST /graph/execute_graph`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GraphExecution {
+    /// The output of its leaf; of several leaves, an object by leaf.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub data: Box<RawValue>,
+    /// Finds the recorded run.
+    pub run_id: String,
+    /// What each node did, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<GraphRun>,
 }
 
 /// Body of `POST /graph/execute_graph`.
@@ -157,7 +192,7 @@ pub enum RunStatus {
     Completed,
     /// It failed.
     Failed,
-    /// It was under way when another node failed or time ran out.
+    /// It was under way when another node failed, time ran out or the caller went away.
     Cancelled,
     /// It did not start, because the run had failed before.
     Skipped,

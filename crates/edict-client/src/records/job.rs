@@ -1,6 +1,6 @@
 //! Jobs: runs that are queued, survive restarts and end in exactly one final state.
 
-use super::{Alloc, Labels, Object, RunFault, Seconds};
+use super::{Alloc, Labels, LogRecord, Object, RunFault, Seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -90,6 +90,17 @@ pub struct Job {
     /// When it reached its final state.
     #[serde(default)]
     pub finished_at: Option<String>,
+}
+
+/// One line that an attempt of a job printed or logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JobLogRecord {
+    /// Which attempt, 1 for the first.
+    pub attempt: u32,
+    /// What it said.
+    #[serde(flatten)]
+    pub record: LogRecord,
 }
 
 /// Where a job stands. `completed`, `failed` and `cancelled` are final.

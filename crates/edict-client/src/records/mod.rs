@@ -4,6 +4,7 @@
 //! nearest name. Times are RFC 3339 in UTC.
 
 mod asset;
+mod attempt;
 mod execution;
 mod executor;
 mod function;
@@ -13,13 +14,15 @@ mod placement;
 mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
+pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
-    Autoscaling, DeployFunction, Function, FunctionState, FunctionStatus, ManageFunction, ReplicaAnswer,
+    AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
+    FunctionStatus, ManageFunction, ReplicaAnswer,
 };
-pub use graph::{ExecuteGraph, Graph, GraphRun, NodeRun, RunStatus};
-pub use job::{Job, JobStatus, SubmitJob};
+pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
+pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};
 

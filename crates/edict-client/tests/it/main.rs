@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod deployments;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod files;

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ type Answer = dyn Fn() -> Response + Send + Sync;
 #[derive(Clone)]
 struct Shared {
     seen: Arc<Mutex<Vec<Seen>>>,
+    delay: Duration,
     answer: Arc<Answer>,
 }
 
@@ -48,7 +50,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn answering(answer: impl Fn() -> Response + Send + Sync + 'static) -> Self {
-        let shared = Shared { seen: Arc::default(), answer: Arc::new(answer) };
+        Self::answering_late(Duration::ZERO, answer).await
+    }
+
+    /// Takes its time first.
+    pub(crate) async fn answering_late(
+        delay: Duration,
+        answer: impl Fn() -> Response + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Shared { seen: Arc::default(), delay, answer: Arc::new(answer) };
         let router = Router::new().fallback(remember).with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -92,5 +102,6 @@ async fn remember(State(shared): State<Shared>, request: Request) -> Response {
     let target = parts.uri.path_and_query().unwrap().to_string();
     let seen = Seen { method: parts.method, target, headers: parts.headers, body };
     shared.seen.lock().unwrap().push(seen);
+    tokio::time::sleep(shared.delay).await;
     (shared.answer)()
 }

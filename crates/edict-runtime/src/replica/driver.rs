@@ -26,9 +26,9 @@ pub(super) async fn drive(replica: Arc<Replica>, mut socket: UnixStream, result_
     };
     let why = converse(&replica, &mut socket, &mut out, &mut answers).await;
     replica.kill();
-    let ended = replica.template.ended().await;
+    let how = describe(replica.template.ended().await);
     let fault = match why {
-        End::Closed => Fault::Crashed { how: describe(ended) },
+        End::Closed => Fault::Crashed { how: how.clone() },
         End::Fault(fault) => fault,
     };
     let (casualty, others) = replica.lane().end(out.left());
@@ -44,6 +44,8 @@ pub(super) async fn drive(replica: Arc<Replica>, mut socket: UnixStream, result_
     }
     replica.load.store(0, Ordering::Release);
     replica.idle.notify_waiters();
+    let _ = replica.over.set(how);
+    replica.gone.notify_waiters();
 }
 
 /// Why a replica is over.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::LogSink;
+use super::ReplicaLog;
 use crate::conversation::{Frames, frame_of};
 use crate::host::{ContextOp, Host};
 use crate::logs::{LogRecord, Logs, Stream, WireRecord};
@@ -19,7 +19,7 @@ const KEEP: usize = usize::MAX;
 pub(super) struct Told {
     pub(super) uri: String,
     pub(super) scope: String,
-    pub(super) log: LogSink,
+    pub(super) log: ReplicaLog,
 }
 
 /// Listens until the replica ends; one that breaks the protocol is ended.

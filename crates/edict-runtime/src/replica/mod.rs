@@ -1,7 +1,7 @@
 //! A replica: one warm instance of a policy in a process of its own, called again and again.
 //!
 //! ```text
-//! Pool ── least busy ──> Lane (sent, unanswered) ── socket ──> python worker.py, function mode
+//! Pool ── least busy ──> Lane (sent, unanswered) ── socket ──> worker, function mode
 //!   └ queue, when all are busy       driver task: writes what is new in one go, reads answers
 //! ```
 
@@ -21,13 +21,12 @@ use tokio::sync::Notify;
 use self::lane::{Answer, Call, Lane};
 pub use self::pool::{Pool, PoolStats};
 use crate::conversation::{Reply, frame_of};
-use crate::process::describe;
 use crate::runtime::entry::Kind;
 use crate::template::Template;
 use crate::{Fault, Limits, LogRecord, Policy, RunError, Runtime};
 
 /// Takes each line that a replica prints or logs, at the moment that it is made. Must not block.
-pub type LogSink = Arc<dyn Fn(&LogRecord) + Send + Sync>;
+pub type ReplicaLog = Arc<dyn Fn(&LogRecord) + Send + Sync>;
 
 /// What an instance is made with.
 pub struct Birth {
@@ -38,7 +37,7 @@ pub struct Birth {
     /// The name under which its context is kept.
     pub scope: String,
     /// Where its lines go.
-    pub log: LogSink,
+    pub log: ReplicaLog,
 }
 
 /// What a management command gave.
@@ -68,6 +67,9 @@ pub struct Replica {
     /// Nothing is under way any more.
     idle: Notify,
     pool: OnceLock<Weak<Pool>>,
+    /// How the process ended, once nobody waits for it any more.
+    over: OnceLock<String>,
+    gone: Notify,
 }
 
 impl fmt::Debug for Replica {
@@ -84,11 +86,11 @@ impl Runtime {
     pub async fn start_replica(&self, policy: &Policy, birth: Birth) -> Result<Arc<Replica>, RunError> {
         let limits = policy.limits.within(self.caps());
         let (template, _) = self.start_template(Kind::Function, Some(policy), &limits).await?;
+        let mut unborn = Unborn(Some(Arc::clone(&template)));
         let lost = || Fault::Crashed { how: "ended right after it was loaded".to_owned() };
         let child = template.take().await.ok_or_else(lost)?;
         let (mut ready, template) = child.keep().ok_or_else(lost)?;
         let Some(calls) = ready.calls.take() else {
-            template.kill();
             return Err(Fault::Internal("a replica came without its second socket".to_owned()).into());
         };
         let replica = Arc::new(Replica {
@@ -101,6 +103,8 @@ impl Runtime {
             wake: Notify::new(),
             idle: Notify::new(),
             pool: OnceLock::new(),
+            over: OnceLock::new(),
+            gone: Notify::new(),
         });
         self.know(&replica);
         tokio::spawn(driver::drive(Arc::clone(&replica), calls, self.result_limit()));
@@ -116,7 +120,6 @@ impl Runtime {
             birth.parameters.get(),
             "}",
         ];
-        let mut unborn = Unborn(Some(Arc::clone(&replica)));
         replica.ask(frame_of(b'B', &parts.map(str::as_bytes))).await?;
         unborn.0 = None;
         Ok(replica)
@@ -154,9 +157,15 @@ impl Replica {
         Ok(Managed { result: reply.result, settings: reply.settings, parameters: reply.parameters })
     }
 
-    /// Wait until the process has ended; how: `was killed by SIGKILL`.
+    /// Wait until the process has ended and the replica has left its pool; how it ended: `was killed by SIGKILL`.
     pub async fn ended(&self) -> String {
-        describe(self.template.ended().await)
+        loop {
+            let gone = self.gone.notified();
+            if let Some(how) = self.over.get() {
+                return how.clone();
+            }
+            gone.await;
+        }
     }
 
     /// End it now. Calls under way are lost, those that were only sent ahead go to other replicas.
@@ -167,7 +176,7 @@ impl Replica {
     async fn ask(&self, frame: Vec<u8>) -> Answer {
         let (call, answer) = Call::new(frame, false);
         if self.send(call).is_err() {
-            return Err(Fault::Crashed { how: describe(self.template.ended().await) });
+            return Err(Fault::Crashed { how: self.ended().await });
         }
         answer.await.unwrap_or(Err(Fault::Stopping))
     }
@@ -196,13 +205,13 @@ impl Replica {
     }
 }
 
-/// Ends a replica whose start was given up.
-struct Unborn(Option<Arc<Replica>>);
+/// Ends the process of a replica whose start failed or was given up.
+struct Unborn(Option<Arc<Template>>);
 
 impl Drop for Unborn {
     fn drop(&mut self) {
-        if let Some(replica) = &self.0 {
-            replica.kill();
+        if let Some(template) = &self.0 {
+            template.kill();
         }
     }
 }

@@ -8,7 +8,20 @@ use std::process::{Command, Stdio};
 
 use crate::RuntimeConfig;
 
-const WORKER: &str = include_str!("../worker.py");
+/// The worker's program, one file after the other.
+const WORKER: &str = concat!(
+    include_str!("../worker/imports.py"),
+    include_str!("../worker/channel.py"),
+    include_str!("../worker/context.py"),
+    include_str!("../worker/policy.py"),
+    include_str!("../worker/answer.py"),
+    include_str!("../worker/replica.py"),
+    include_str!("../worker/checker.py"),
+    include_str!("../worker/logs.py"),
+    include_str!("../worker/child.py"),
+    include_str!("../worker/template.py"),
+    include_str!("../worker/main.py"),
+);
 
 /// Compiles what comes in for the interpreter that runs this, into the file that is its argument.
 const COMPILE: &str = "import sys, _frozen_importlib_external as importer; \

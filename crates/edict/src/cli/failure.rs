@@ -1,6 +1,7 @@
 //! Why a verb did not succeed, what its user reads, and with which code the program ends.
 
 use super::output::printable;
+use edict_client::records::RunFault;
 use edict_client::{ApiError, Error};
 use serde_json::Value;
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ pub(crate) enum Exit {
     Refused = 4,
     Unreachable = 5,
     NotAllowed = 6,
+    TimedOut = 7,
 }
 
 /// A failure as its user sees it.
@@ -41,6 +43,20 @@ impl Failure {
     /// The arguments cannot be used.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// What was waited for has not happened; it may still.
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(Exit::TimedOut, message)
+    }
+
+    /// What a job or a function failed with, told as if it had been the reply to a call.
+    pub(crate) fn fault(exit: Exit, fault: &RunFault) -> Self {
+        Self::new(exit, &fault.message).details(&fault.details).note("code", &fault.code)
+    }
+
+    fn details(self, details: &Value) -> Self {
+        if details.is_null() { self } else { self.note("details", describe(details)) }
     }
 
     pub(crate) fn note(mut self, name: &'static str, text: impl Into<String>) -> Self {
@@ -104,11 +120,8 @@ impl Failure {
             400 | 409 | 412 | 413 | 415 | 422 => Exit::Refused,
             _ => Exit::Failed,
         };
-        let mut failure = Self::new(exit, &refusal.message);
-        if !refusal.details.is_null() {
-            failure = failure.note("details", describe(&refusal.details));
-        }
-        failure = failure.note("code", &refusal.code);
+        let mut failure =
+            Self::new(exit, &refusal.message).details(&refusal.details).note("code", &refusal.code);
         if let Some(id) = &refusal.request_id {
             failure = failure.note("request", id);
         }

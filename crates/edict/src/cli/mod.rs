@@ -1,7 +1,7 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed. What a verb found or made goes to stdout, everything else to stderr.
+//! be reached, 6 not allowed, 7 still under way. What a verb found or made goes to stdout, everything else to stderr.
 
 mod asset;
 mod completions;
@@ -10,10 +10,14 @@ mod demo;
 mod doctor;
 mod executor;
 mod failure;
+mod function;
+mod graph;
+mod job;
 mod json;
 mod list;
 mod output;
 mod policy;
+mod request;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -34,7 +38,8 @@ Exit codes:
   3  not found
   4  refused by the server: it does not fit the schema, exists already, has changed meanwhile
   5  the server cannot be reached
-  6  not allowed: the token is missing, wrong, or its role may not do this";
+  6  not allowed: the token is missing, wrong, or its role may not do this
+  7  still under way when the wait was over";
 
 /// Registers policies, runs them, decides what is allowed and carries it out.
 #[derive(Parser)]
@@ -77,6 +82,12 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Make, check, run, publish and find policies
     Policy(policy::PolicyArgs),
+    /// Have policies run once, in a queue that survives restarts
+    Job(job::JobArgs),
+    /// Policies deployed as long-lived services
+    Function(function::FunctionArgs),
+    /// Graphs of functions: publish, draw and run them
+    Graph(graph::GraphArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -140,6 +151,9 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, out).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Policy(args) => policy::run(args, &global, out).await,
+        Command::Job(args) => job::run(args, &global, out).await,
+        Command::Function(args) => function::run(args, &global, out).await,
+        Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,

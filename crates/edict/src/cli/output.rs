@@ -3,11 +3,12 @@
 use super::failure::Failure;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use edict_client::records::LogRecord;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// Longest text in a cell of a list.
@@ -141,6 +142,16 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
+/// A line that a policy printed or logged, for people.
+pub(crate) fn log_line(log: &LogRecord) -> String {
+    printable(&format!("{} {:<8} {}: {}", log.time, log.level, log.source, log.message))
+}
+
+/// Whether somebody sees progress.
+pub(crate) fn at_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// A bar for `size` bytes; nothing is drawn before [`show_if_slow`] finds that the work takes long.
 pub(crate) fn byte_bar(size: u64, message: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
@@ -148,6 +159,13 @@ pub(crate) fn byte_bar(size: u64, message: &'static str) -> ProgressBar {
     ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden())
         .with_style(style)
         .with_message(message)
+}
+
+/// A bar for a number of things, which the work sets; see [`byte_bar`].
+pub(crate) fn count_bar(things: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:20} {pos}/{len} {prefix}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style).with_prefix(things)
 }
 
 /// A bar for work of unknown length; see [`byte_bar`].

@@ -174,7 +174,8 @@ fn compile(schema: &Object) -> Result<Schema, ApiError> {
         .map_err(|_| ApiError::internal("a stored schema is not valid"))
 }
 
-fn unfit(code: Code, what: &str, uri: &str, faults: &[Fault]) -> ApiError {
+/// The error for what does not fit a schema of the record `uri`.
+pub(crate) fn unfit(code: Code, what: &str, uri: &str, faults: &[Fault]) -> ApiError {
     let first = faults.first().map(|fault| format!("at `{}`: {}", fault.pointer, fault.message));
     let message = format!("{what} does not fit the schema of `{uri}` {}", first.unwrap_or_default());
     ApiError::new(code, message).details(serde_json::json!({"faults": faults_json(faults)}))

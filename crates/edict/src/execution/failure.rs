@@ -6,7 +6,7 @@ use edict_runtime::{Fault, Limit, RunError};
 use serde_json::json;
 
 /// The caller's answer to a failed run of `uri`, with what the run logged.
-pub(super) fn describe(uri: &str, error: RunError) -> ApiError {
+pub(crate) fn describe(uri: &str, error: RunError) -> ApiError {
     let logs = records(error.logs);
     match error.fault {
         Fault::Failed { kind, message, traceback } => {

@@ -3,6 +3,7 @@
 
 use super::Compiled;
 use crate::error::{ApiError, Code};
+use crate::functions;
 use crate::policies::registry::{Registry, kept};
 use crate::policies::{code, context};
 use bytes::Bytes;
@@ -85,11 +86,20 @@ impl Home {
         }
     }
 
-    /// One operation on a policy's context.
+    /// One operation on the context of a policy or a function.
     pub(crate) async fn context(&self, uri: &str, operation: ContextOp) -> Result<Value, ApiError> {
+        let function = functions::context::owner(uri);
         match self {
-            Self::Registry(registry) => context::carry_out(&registry.store, uri, operation).await,
-            Self::Remote(remote) => remote.client.policy_context(uri, &operation).await.map_err(relay),
+            Self::Registry(registry) => {
+                if let Some(name) = function {
+                    self.check_function(name).await?;
+                }
+                context::carry_out(&registry.store, uri, operation).await
+            }
+            Self::Remote(remote) => match function {
+                Some(name) => remote.client.function_context(name, &operation).await.map_err(relay),
+                None => remote.client.policy_context(uri, &operation).await.map_err(relay),
+            },
         }
     }
 

@@ -6,7 +6,8 @@ mod home;
 mod runner;
 mod start;
 
-pub(crate) use compiled::Compiled;
-pub(crate) use home::Home;
-pub(crate) use runner::{Finished, Runner, Tools};
+pub(crate) use compiled::{Compiled, unfit};
+pub(crate) use failure::describe;
+pub(crate) use home::{Home, relay};
+pub(crate) use runner::{Finished, Runner, Tools, check_depth, log_record};
 pub(crate) use start::{StartError, find_python, start_tools};

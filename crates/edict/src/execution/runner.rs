@@ -5,12 +5,13 @@ use super::{Compiled, Home};
 use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use async_trait::async_trait;
+use bytes::Bytes;
 use edict_client::records::{
     ContextOp, ExecutePolicy, ExecutionLimits, Isolation, Load, LogRecord, Manage, PolicyState,
 };
 use edict_runtime::bundle::{BundleStore, StoreError};
 use edict_runtime::environment::{EnvironmentError, Environments};
-use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, Runtime};
+use edict_runtime::{Host, Limits, LogLevel, Operation, Outcome, RunOptions, Runtime};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -76,8 +77,31 @@ impl Runner {
         request: ExecutePolicy,
         edition: Option<&str>,
     ) -> Result<Finished, ApiError> {
+        self.evaluate(request, edition, RunOptions::default()).await
+    }
+
+    /// Runs a policy for a job: in a process of its own, within the job's own wall time if it has one. `log` is shown
+    /// each record at the moment that it is made.
+    pub(crate) async fn attempt(
+        &self,
+        request: ExecutePolicy,
+        edition: Option<&str>,
+        timeout: Option<Duration>,
+        log: &(dyn Fn(LogRecord) + Sync),
+    ) -> Result<Box<RawValue>, ApiError> {
+        let show = |record: &edict_runtime::LogRecord| log(log_record(record.clone()));
+        let options = RunOptions { timeout, own_process: true, logs: Some(&show) };
+        Ok(self.evaluate(request, edition, options).await?.data)
+    }
+
+    async fn evaluate(
+        &self,
+        request: ExecutePolicy,
+        edition: Option<&str>,
+        options: RunOptions<'_>,
+    ) -> Result<Finished, ApiError> {
         let started = Instant::now();
-        check_depth(request.input_data.get())?;
+        check_depth("field `input_data`", request.input_data.get())?;
         let policy = self.home.compiled(&request.policy_rule_uri, edition).await?;
         policy.check_input(&request.input_data)?;
         let operation = Operation::Eval {
@@ -85,7 +109,7 @@ impl Runner {
             parameters: policy.parameters.with(request.parameters.as_ref(), &policy.uri)?,
             input: request.input_data,
         };
-        let outcome = self.run(&policy, operation).await;
+        let outcome = self.run(&policy, operation, options).await;
         let result = outcome.and_then(|outcome| {
             policy.check_output(&outcome.result)?;
             Ok(Finished { data: outcome.result, logs: records(outcome.logs) })
@@ -106,7 +130,7 @@ impl Runner {
             action: request.action,
             data: serde_json::value::to_raw_value(&data).map_err(ApiError::internal)?,
         };
-        let result = match self.run(&policy, operation).await {
+        let result = match self.run(&policy, operation, RunOptions::default()).await {
             Ok(outcome) => self.keep(&policy, outcome).await,
             Err(error) => Err(error),
         };
@@ -129,9 +153,15 @@ impl Runner {
         Ok(Finished { data: outcome.result, logs: records(outcome.logs) })
     }
 
-    async fn run(&self, policy: &Compiled, operation: Operation) -> Result<Outcome, ApiError> {
+    async fn run(
+        &self,
+        policy: &Compiled,
+        operation: Operation,
+        options: RunOptions<'_>,
+    ) -> Result<Outcome, ApiError> {
         let prepared = policy.prepared.get_or_try_init(|| self.prepare(policy)).await?;
-        self.tools.runtime.run(prepared, operation).await.map_err(|error| describe(&policy.uri, error))
+        let outcome = self.tools.runtime.run_with(prepared, operation, options).await;
+        outcome.map_err(|error| describe(&policy.uri, error))
     }
 
     /// Unpacks the code and installs its requirements.
@@ -140,26 +170,29 @@ impl Runner {
             Some(digest) => digest.clone(),
             None => self.home.pin(&policy.uri).await?,
         };
-        let code = self
-            .tools
-            .bundles
-            .ensure(&digest, self.home.bundle(&policy.uri, &digest))
-            .await
-            .map_err(|error| not_stored(&error))?;
+        self.tools.prepare(policy, &digest, self.home.bundle(&policy.uri, &digest)).await
+    }
+}
+
+impl Tools {
+    /// Unpacks the code with this digest, which `fetched` brings if it is not here yet, and installs its requirements.
+    pub(crate) async fn prepare(
+        &self,
+        policy: &Compiled,
+        digest: &str,
+        fetched: impl Future<Output = Result<Bytes, ApiError>>,
+    ) -> Result<Arc<edict_runtime::Policy>, ApiError> {
+        let code = self.bundles.ensure(digest, fetched).await.map_err(|error| not_stored(&error))?;
         let environment = match &code.requirements {
             Some(requirements) if !requirements.is_empty() => Some(
-                self.tools
-                    .environments
-                    .ensure(requirements)
-                    .await
-                    .map_err(|error| failed(&policy.uri, &error))?,
+                self.environments.ensure(requirements).await.map_err(|error| failed(&policy.uri, &error))?,
             ),
             _ => None,
         };
         Ok(Arc::new(edict_runtime::Policy {
             uri: policy.uri.clone(),
             code,
-            digest,
+            digest: digest.to_owned(),
             environment,
             limits: limits(&policy.limits),
             isolation: match policy.limits.isolation.unwrap_or_default() {
@@ -171,7 +204,7 @@ impl Runner {
 }
 
 /// Inputs pass through as text, which hides how deep they are; Python's reader would end in an error of its own.
-fn check_depth(input: &str) -> Result<(), ApiError> {
+pub(crate) fn check_depth(what: &str, input: &str) -> Result<(), ApiError> {
     /// As deep as other bodies may be.
     const DEEPEST: usize = 128;
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
@@ -185,7 +218,7 @@ fn check_depth(input: &str) -> Result<(), ApiError> {
             _ => {}
         }
         if depth > DEEPEST {
-            let problem = format!("field `input_data`: nested more than {DEEPEST} levels deep");
+            let problem = format!("{what}: nested more than {DEEPEST} levels deep");
             return Err(ApiError::new(Code::InvalidField, problem));
         }
     }
@@ -221,13 +254,17 @@ fn failed(uri: &str, error: &EnvironmentError) -> ApiError {
 
 /// Log records as the API shows them.
 pub(super) fn records(logs: Vec<edict_runtime::LogRecord>) -> Vec<LogRecord> {
-    let record = |log: edict_runtime::LogRecord| LogRecord {
+    logs.into_iter().map(log_record).collect()
+}
+
+/// A log record as the API shows it.
+pub(crate) fn log_record(log: edict_runtime::LogRecord) -> LogRecord {
+    LogRecord {
         time: crate::timestamp(log.time),
         level: level(log.level).to_owned(),
         source: log.source,
         message: log.message,
-    };
-    logs.into_iter().map(record).collect()
+    }
 }
 
 const fn level(level: LogLevel) -> &'static str {
@@ -294,10 +331,10 @@ mod tests {
     #[test]
     fn only_real_depth_counts() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(check_depth(&nested(128)).is_ok());
-        assert_eq!(check_depth(&nested(129)).unwrap_err().code(), Code::InvalidField);
-        assert!(check_depth(&format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
-        assert!(check_depth(&format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
+        assert!(check_depth("it", &nested(128)).is_ok());
+        assert_eq!(check_depth("it", &nested(129)).unwrap_err().code(), Code::InvalidField);
+        assert!(check_depth("it", &format!("[{}]", vec!["{}"; 1000].join(","))).is_ok());
+        assert!(check_depth("it", &format!("\"\\\"{}\"", "[".repeat(1000))).is_ok());
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub(crate) fn host_name() -> String {
 }
 
 /// Reads the machine's hardware; `labels` are what its owner says of it. What the platform does not tell counts as 0.
-pub(crate) fn info(labels: &Labels) -> Object {
+/// `max_replicas` is told with it.
+pub(crate) fn info(labels: &Labels, max_replicas: u32) -> Object {
     let (memory, swap) =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::everything()))
             .map_or((0, 0), |system| (system.total_memory() / MB, system.total_swap() / MB));
@@ -31,6 +32,7 @@ pub(crate) fn info(labels: &Labels) -> Object {
     let mut info = machine.as_object().cloned().unwrap_or_default();
     let mut node = info.clone();
     node.insert("labels".to_owned(), json!(labels));
+    info.insert("max_replicas".to_owned(), max_replicas.into());
     info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [node]}));
     info
 }
@@ -43,7 +45,7 @@ mod tests {
     #[test]
     fn the_machine_is_described() {
         let labels = Labels::from([("zone".to_owned(), "a".to_owned())]);
-        let info = Value::Object(info(&labels));
+        let info = Value::Object(info(&labels, 64));
         assert!(info["vcpus"]["count"].as_u64().unwrap() >= 1);
         assert!(info["memory"].as_u64().unwrap() > 100);
         assert_eq!(info["nodes"]["nodeData"][0]["memory"], info["memory"]);

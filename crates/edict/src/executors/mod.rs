@@ -14,6 +14,7 @@ pub(crate) mod remote;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod update;
+pub(crate) mod wake;
 
 use crate::error::Code;
 use crate::store::documents::Collection;

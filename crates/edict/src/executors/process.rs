@@ -3,14 +3,18 @@
 
 use super::execute::{Answer, Options};
 use super::remote::EDITION;
+use super::wake::Bell;
 use super::{hardware, status};
 use crate::app::{BodyLimit, Common};
 use crate::auth::{Operator, Role, Tokens};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::execution::{Home, Runner, start_tools};
-use crate::http::{Body, Parameters};
+use crate::functions::fleet::Fleet;
+use crate::http::{Body, Data, Parameters};
+use crate::jobs::source::Source;
+use crate::jobs::worker::Worker;
 use crate::policies::record::check_name;
-use crate::server::{Listeners, Ready, ServeError, common, stop_signal};
+use crate::server::{Listeners, Ready, ServeError, common, random_token, stop_signal};
 use crate::settings::Settings;
 use crate::{router, telemetry};
 use axum::Json;
@@ -30,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct ExecutorApp {
     runner: Arc<Runner>,
+    pub(crate) fleet: Arc<Fleet>,
+    bell: Bell,
     common: Common,
 }
 
@@ -89,6 +95,17 @@ pub(crate) async fn execute_mgmt_command(
     Ok(Json(Answer::new(finished, options)))
 }
 
+/// Tells the executor that the policy system has something for it.
+#[utoipa::path(
+    post,
+    path = "/wake",
+    responses((status = 200, body = Object), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn wake(_: Operator, State(app): State<ExecutorApp>) -> Data<Object> {
+    app.bell.ring();
+    Data::new(Object::new())
+}
+
 fn edition(headers: &HeaderMap) -> Option<&str> {
     headers.get(EDITION)?.to_str().ok()
 }
@@ -111,11 +128,20 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let own = settings.data_dir.join(format!("executor-{id}"));
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
     let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
-    let runner = Arc::new(Runner::new(tools, home, &settings));
+    let runner = Arc::new(Runner::new(tools, Arc::clone(&home), &settings));
     // Whoever has this token may run policies here; only the policy system learns it.
-    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let token = random_token();
     let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
-    let app = ExecutorApp { runner: Arc::clone(&runner), common: common(&settings, tokens, metrics) };
+    let bell = Bell::default();
+    let fleet = Fleet::new(Arc::clone(&runner), home, None, bell.clone(), &settings);
+    let source = Source::Remote(client.clone());
+    let worker = Worker::new(source, Arc::clone(&runner), &id, settings.max_jobs, bell.clone());
+    let app = ExecutorApp {
+        runner: Arc::clone(&runner),
+        fleet: Arc::clone(&fleet),
+        bell,
+        common: common(&settings, tokens, metrics),
+    };
     let serving = listeners.serve(vec![router::executor(app)], settings.shutdown_grace());
 
     let heartbeat = Heartbeat {
@@ -124,7 +150,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_token: token,
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
-        executor_hardware_info: hardware::info(&settings.node_labels),
+        executor_hardware_info: hardware::info(&settings.node_labels, settings.max_replicas),
         executor_load: None,
     };
     let mut stop = pin!(stop_signal());
@@ -132,17 +158,22 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         registered = register(&client, &id, &heartbeat) => registered?,
         () = &mut stop => return Ok(()),
     }
+    let working = tokio::spawn(Arc::clone(&worker).work());
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
     let result = tokio::select! {
         result = keep_alive(&client, &id, &heartbeat, &runner) => result,
+        () = Arc::clone(&fleet).run() => Ok(()),
         () = stop => Ok(()),
     };
     tracing::info!("stopping: finishing what runs");
     drop(ready);
     let goodbye = Heartbeat { executor_status: ExecutorStatus::Unreachable, ..heartbeat };
     tokio::time::timeout(Duration::from_secs(2), client.heartbeat(&id, &goodbye)).await.ok();
-    serving.stop().await;
-    runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    let grace = settings.shutdown_grace();
+    tokio::join!(serving.stop(), worker.stop(grace));
+    working.abort();
+    fleet.stop(grace).await;
+    runner.tools.runtime.stop(grace).await;
     result
 }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 /// How often executors send heartbeats.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(3);
 /// An executor that has been silent for this long is unreachable. With the sweep below, its status follows within 12 s.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 /// How often silent executors are looked for.
 pub(crate) const SWEEP: Duration = Duration::from_secs(2);
 
 /// Writes a status into a record. It is the server's observation, no change by a user: the revision stays, so that
 /// nobody's `If-Match` fails because of it.
-pub(super) async fn set(store: &Store, id: &str, status: ExecutorStatus) -> Result<(), ApiError> {
+pub(crate) async fn set(store: &Store, id: &str, status: ExecutorStatus) -> Result<(), ApiError> {
     let assign = match store.dialect() {
         Dialect::Sqlite => "json_set(doc, '$.executor_status', $1)",
         Dialect::Postgres => "jsonb_set(doc, '{executor_status}', to_jsonb($1::text))",

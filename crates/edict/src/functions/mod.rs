@@ -1,20 +1,209 @@
 //! Functions (Type 4): policies deployed as long-lived services.
+//!
+//! The records are in the database; each executor's [`fleet`] keeps replicas as they say. Calls go to the fleet of this
+//! process, or on to the process whose fleet runs the function.
+
+pub(crate) mod assigned;
+pub(crate) mod call;
+pub(crate) mod changes;
+pub(crate) mod code;
+pub(crate) mod context;
+pub(crate) mod create;
+pub(crate) mod fleet;
+mod home;
+pub(crate) mod logs;
+pub(crate) mod manage;
+pub(crate) mod process;
+pub(crate) mod query;
+pub(crate) mod read;
+mod record;
+pub(crate) mod remove;
+mod room;
+mod route;
+pub(crate) mod status;
+pub(crate) mod update;
+mod wait;
 
 use crate::error::{ApiError, Code};
+use crate::executors::LOCAL;
+use crate::executors::wake::Wakes;
+use crate::policies::registry::Registry;
+use crate::store::documents::{Collection, Document};
+use axum::http::Method;
+use bytes::Bytes;
+use dashmap::DashMap;
+use edict_client::records::Function;
+use edict_filter::{Column, Kind, Table};
+use fleet::{Fleet, Service};
+use route::Route;
 use serde_json::value::RawValue;
+use std::sync::Arc;
+use tokio::sync::futures::Notified;
+
+pub(crate) const FUNCTIONS: Collection = Collection {
+    table: Table {
+        doc: "doc",
+        columns: &[
+            Column { path: "function_id", sql: "key", kind: Kind::Text },
+            Column { path: "function_executor_id", sql: "function_executor_id", kind: Kind::Text },
+            Column { path: "function_policy_rule_uri", sql: "function_policy_rule_uri", kind: Kind::Text },
+            Column { path: "function_status.state", sql: "state", kind: Kind::Text },
+            Column { path: "created_at", sql: "created_at", kind: Kind::Text },
+        ],
+    },
+    name: "functions",
+    noun: "function",
+    own_fields: &record::OWN_FIELDS,
+    not_found: Code::FunctionNotFound,
+    exists: Code::FunctionExists,
+};
 
 /// The functions that this process can call: its own executor's, and through their executors all others.
-#[derive(Default)]
-pub(crate) struct Functions {}
+pub(crate) struct Functions {
+    registry: Arc<Registry>,
+    /// Those of `local`, if this server is the one to run them.
+    pub(crate) fleet: Arc<Fleet>,
+    wakes: Arc<Wakes>,
+    /// Where the others are.
+    routes: DashMap<String, Arc<Route>>,
+}
+
+/// Where a function runs.
+enum Place {
+    Here(Arc<Service>),
+    There(Arc<Route>),
+}
 
 impl Functions {
+    pub(crate) fn new(registry: Arc<Registry>, fleet: Arc<Fleet>, wakes: Arc<Wakes>) -> Self {
+        Self { registry, fleet, wakes, routes: DashMap::new() }
+    }
+
     /// Calls a function: its input is checked, a replica evaluates it, its output is checked.
     ///
     /// # Errors
     /// 404 when there is no such function, 422 when the input does not fit, 429 when its queue is full, 502 when the
     /// policy fails or its replica ends, 503 when no replica takes calls, 504 when time runs out.
-    pub(crate) async fn call(&self, name: &str, _input: &RawValue) -> Result<Box<RawValue>, ApiError> {
-        let shown = crate::shorten(name);
-        Err(ApiError::new(Code::FunctionNotFound, format!("there is no function `{shown}`")))
+    pub(crate) async fn call(&self, name: &str, input: &RawValue) -> Result<Box<RawValue>, ApiError> {
+        if let Some(service) = self.fleet.service(name) {
+            return service.call(input).await;
+        }
+        match self.place(name).await? {
+            Place::Here(service) => service.call(input).await,
+            Place::There(_) => {
+                let body = Bytes::copy_from_slice(input.get().as_bytes());
+                let path = format!("function/call_function/{name}");
+                let reply: route::Reply<Box<RawValue>> =
+                    self.pass_on(name, (Method::POST, &path), body).await?;
+                Ok(reply.data)
+            }
+        }
+    }
+
+    /// Where a function runs.
+    ///
+    /// # Errors
+    /// 404 when there is none, 502 when its executor has no address.
+    async fn place(&self, name: &str) -> Result<Place, ApiError> {
+        if let Some(service) = self.fleet.service(name) {
+            return Ok(Place::Here(service));
+        }
+        if let Some(route) = self.routes.get(name).filter(|route| route.is_fresh()) {
+            return Ok(Place::There(Arc::clone(&route)));
+        }
+        let document = FUNCTIONS.get(&self.registry.store, name).await?;
+        let function: Function = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+        let route = if function.function_executor_id == LOCAL {
+            // It may just have been deployed, or its server may be gone.
+            self.fleet.sync().await?;
+            if let Some(service) = self.fleet.service(name) {
+                return Ok(Place::Here(service));
+            }
+            Route::to_holder(&self.fleet, &function).await?
+        } else {
+            Route::to_executor(&self.registry.store, &function).await?
+        };
+        let route = Arc::new(route);
+        self.routes.insert(name.to_owned(), Arc::clone(&route));
+        Ok(Place::There(route))
+    }
+
+    /// Sends a request on to where the function runs.
+    ///
+    /// When that has another address or token by now (it was started anew), nothing of the request has been carried out,
+    /// and it is sent again to the new one.
+    async fn pass_on<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        (method, path): (Method, &str),
+        body: Bytes,
+    ) -> Result<T, ApiError> {
+        let http = &self.registry.http;
+        let Place::There(route) = self.place(name).await? else { return Err(route::moved(name)) };
+        match route.send(http, (method.clone(), path), body.clone()).await {
+            Err(route::Lost::Untouched(problem)) => {
+                self.routes.remove(name);
+                match self.place(name).await? {
+                    Place::There(other) if !other.is_same(&route) => {
+                        let sent = other.send(http, (method, path), body).await;
+                        self.read(&other, sent).await
+                    }
+                    Place::There(_) => Err(route.unreachable(&self.registry.store, &problem).await),
+                    Place::Here(_) => Err(route::moved(name)),
+                }
+            }
+            sent => self.read(&route, sent).await,
+        }
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        route: &Route,
+        sent: Result<reqwest::Response, route::Lost>,
+    ) -> Result<T, ApiError> {
+        match sent {
+            Ok(response) => route::read(response).await,
+            Err(route::Lost::Untouched(problem) | route::Lost::Broken(problem)) => {
+                Err(route.unreachable(&self.registry.store, &problem).await)
+            }
+        }
+    }
+
+    /// Tells those concerned that a function was deployed, updated or removed.
+    pub(crate) async fn changed(&self, name: &str, document: &Document) {
+        self.forget(name);
+        let function: Result<Function, _> = serde_json::from_str(document.doc.get());
+        let Ok(function) = function else { return };
+        if function.function_executor_id != LOCAL {
+            self.wakes.ring(&function.function_executor_id);
+        } else if let Err(error) = self.fleet.sync().await {
+            tracing::warn!(
+                function = name,
+                error = error.message(),
+                "the change takes effect a little later"
+            );
+        }
+    }
+
+    /// Drops what is kept in memory of a function, since it changed.
+    pub(crate) fn forget(&self, name: &str) {
+        self.routes.remove(name);
+        self.wakes.local.ring();
+    }
+
+    /// Drops everything that is kept in memory, since changes may have been missed.
+    pub(crate) fn forget_all(&self) {
+        self.routes.clear();
+        self.wakes.local.ring();
+    }
+
+    /// A function's status has been written.
+    pub(crate) fn reported(&self) {
+        self.fleet.reports().notify_waiters();
+    }
+
+    /// Resolves with the next status that is written by way of this server.
+    fn next_report(&self) -> Notified<'_> {
+        self.fleet.reports().notified()
     }
 }

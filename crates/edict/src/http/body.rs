@@ -24,6 +24,19 @@ where
     }
 }
 
+/// A JSON body with a job's result, which may be larger than other bodies.
+pub(crate) struct LargeBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LargeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        /// A result of 16 MiB and a log of 1 MiB, of which every byte is written as `\u001b`.
+        const LIMIT: usize = 128 << 20;
+        decode(&read(request, LIMIT).await?).map(Self)
+    }
+}
+
 /// A body as it came, for routes that pass it on; [`decode`] reads it.
 pub(crate) struct RawBody(pub(crate) Bytes);
 

@@ -6,7 +6,7 @@ mod layer;
 mod path;
 mod reply;
 
-pub(crate) use body::{Body, Parameters, RawBody, decode, document};
+pub(crate) use body::{Body, LargeBody, Parameters, RawBody, decode, document};
 pub(crate) use if_match::IfMatch;
 pub(crate) use layer::{RequestId, track};
 pub(crate) use path::Path;

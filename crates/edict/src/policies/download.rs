@@ -1,6 +1,7 @@
 //! `GET /policy/<policy_rule_uri>/code`
 
 use super::code;
+use super::registry::Registry;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
@@ -27,14 +28,18 @@ pub(crate) async fn download(
     Path(uri): Path<String>,
 ) -> Result<Response, ApiError> {
     let digest = code::pin(&app.registry, &uri).await?;
-    let (format, bytes) = app
-        .registry
-        .bundle(&digest)
+    send(&app.registry, &digest).await
+}
+
+/// The stored code with this digest.
+pub(crate) async fn send(registry: &Registry, digest: &str) -> Result<Response, ApiError> {
+    let (format, bytes) = registry
+        .bundle(digest)
         .await?
         .ok_or_else(|| ApiError::internal(format!("the code {digest} of a policy is not stored")))?;
     let headers = [
         (header::CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()),
-        ("x-edict-code-digest", digest),
+        ("x-edict-code-digest", digest.to_owned()),
         ("x-edict-code-format", format),
     ];
     Ok((headers, bytes).into_response())

@@ -89,11 +89,20 @@ fn check_schemas(policy: &Policy) -> Result<(), ApiError> {
         ("policy_parameters_schema", &policy.policy_parameters_schema),
     ];
     for (field, schema) in schemas {
-        Schema::compile(&Value::Object(schema.clone())).map_err(|faults| invalid_schema(field, &faults))?;
+        check_schema(field, schema)?;
     }
     Commands::compile(&Value::Array(policy.management_commands_schema.clone()))
         .map_err(|faults| invalid_schema("management_commands_schema", &faults))?;
     Ok(())
+}
+
+/// Checks a field that holds a schema.
+///
+/// # Errors
+/// 422 `invalid_schema`.
+pub(crate) fn check_schema(field: &str, schema: &Object) -> Result<(), ApiError> {
+    let compiled = Schema::compile(&Value::Object(schema.clone()));
+    compiled.map(drop).map_err(|faults| invalid_schema(field, &faults))
 }
 
 fn invalid_schema(field: &str, faults: &[Fault]) -> ApiError {

@@ -4,14 +4,13 @@ use super::POLICIES;
 use crate::assets::storage::Storage;
 use crate::error::ApiError;
 use crate::execution::Compiled;
+use crate::store::kept::Kept;
 use crate::store::{Statement, Store, StoreError, Tx};
 use bytes::Bytes;
-use dashmap::DashMap;
 use edict_client::records::{Policy, PolicyState};
 use edict_runtime::Runtime;
 use edict_runtime::bundle::{self, Bundle};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Compiled policies kept in memory per policy kept warm; beyond it they are dropped and compiled again when needed. Each
 /// keeps its code's folder open: without a bound the server would run out of descriptors.
@@ -35,11 +34,7 @@ pub(crate) struct Registry {
     pub(crate) runtime: Arc<Runtime>,
     /// The executor whose management state is applied here.
     pub(crate) executor_id: String,
-    /// How many compiled policies are kept.
-    keep: usize,
-    compiled: DashMap<String, Arc<Compiled>>,
-    /// Grows whenever a policy changes, see [`Registry::compiled`].
-    generation: AtomicU64,
+    compiled: Kept<Compiled>,
 }
 
 /// What a [`Registry`] is made of.
@@ -63,47 +58,31 @@ pub(crate) fn kept(max_warm: usize) -> usize {
 impl Registry {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { store, storage, limits, own_urls, http, runtime, executor_id, max_warm } = parts;
-        let (keep, compiled, generation) = (kept(max_warm), DashMap::new(), AtomicU64::new(0));
-        Self { store, storage, limits, own_urls, http, runtime, executor_id, keep, compiled, generation }
+        let compiled = Kept::new(kept(max_warm));
+        Self { store, storage, limits, own_urls, http, runtime, executor_id, compiled }
     }
 
-    /// The policy, ready to run on this server's executor.
-    ///
-    /// INVARIANT (fresh-policies): what this returns was current in the database at some moment after the call began,
-    /// or is kept in memory since then without a change having been announced. A change announces itself with
-    /// [`Registry::forget`]: by the handler that made it before it answers, and by the database to other servers. A
-    /// policy that was read before a change is not kept, since the generation has moved on.
+    /// The policy, ready to run on this server's executor; it is as fresh as [`Kept`] says.
     ///
     /// # Errors
     /// 404 when there is none.
     pub(crate) async fn compiled(&self, uri: &str) -> Result<Arc<Compiled>, ApiError> {
-        if let Some(compiled) = self.compiled.get(uri) {
-            return Ok(Arc::clone(&compiled));
-        }
-        let generation = self.generation.load(Ordering::SeqCst);
-        let (policy, _) = self.policy(uri).await?;
-        let state = self.state(&self.executor_id, uri).await?;
-        let compiled = Arc::new(Compiled::new(policy, state)?);
-        if self.compiled.len() >= self.keep {
-            self.compiled.clear();
-        }
-        self.compiled.insert(uri.to_owned(), Arc::clone(&compiled));
-        if self.generation.load(Ordering::SeqCst) != generation {
-            self.compiled.remove(uri);
-        }
-        Ok(compiled)
+        let load = async {
+            let (policy, _) = self.policy(uri).await?;
+            let state = self.state(&self.executor_id, uri).await?;
+            Compiled::new(policy, state)
+        };
+        self.compiled.get(uri, load).await
     }
 
     /// Drops what is kept in memory of a policy, since it changed.
     pub(crate) fn forget(&self, uri: &str) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.compiled.remove(uri);
+        self.compiled.forget(uri);
     }
 
     /// Drops everything that is kept in memory, since changes may have been missed.
     pub(crate) fn forget_all(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.compiled.clear();
+        self.compiled.forget_all();
     }
 
     /// A policy's record and revision.
@@ -165,10 +144,11 @@ impl Registry {
         Ok(self.store.fetch_one::<(i64,)>(Statement::new(sql).bind(digest)).await?.is_some())
     }
 
-    /// Removes stored code that no policy refers to and that was not marked as used for a while.
+    /// Removes stored code that no policy and no function refers to and that was not marked as used for a while.
     pub(crate) async fn sweep_bundles(&self) -> Result<u64, ApiError> {
         let sql = "DELETE FROM bundles WHERE used_at < $1 \
-                   AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest)";
+                   AND NOT EXISTS (SELECT 1 FROM policies WHERE code_digest = bundles.digest) \
+                   AND NOT EXISTS (SELECT 1 FROM functions WHERE code_digest = bundles.digest)";
         Ok(self.store.execute(Statement::new(sql).bind(crate::now_micros() - UNUSED)).await?)
     }
 }

@@ -4,6 +4,9 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
+use crate::graphs::Graphs;
+use crate::jobs::lease;
+use crate::jobs::queue::Queue;
 use crate::policies::context;
 use crate::policies::registry::Registry;
 use crate::store::Store;
@@ -14,6 +17,12 @@ use tokio::task::JoinSet;
 
 /// Bytes of unpacked code that are kept beside what is in use.
 const CODE_CACHE: u64 = 4 << 30;
+
+/// Where the database announces changes.
+const POLICIES: &str = "edict_policies";
+const FUNCTIONS: &str = "edict_functions";
+const GRAPHS: &str = "edict_graphs";
+const JOBS: &str = "edict_jobs";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -50,8 +59,35 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         runner.gauge();
         Ok(())
     }));
+    chores.spawn(Arc::clone(&app.functions.fleet).run());
+    let graphs = Arc::clone(&app.graphs);
+    chores.spawn(async move { graphs.record_runs().await });
+    let days = app.settings.graph_run_retention_days;
+    if days > 0 {
+        let (graphs, age) = (Arc::clone(&app.graphs), Duration::from_secs(days * 86_400));
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "removing old runs of graphs",
+            graphs,
+            async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
+        ));
+    }
+    let queue = || Arc::clone(&app.jobs.queue);
+    chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.sweep().await
+    }));
+    chores.spawn(every(Duration::from_secs(5), "counting jobs", queue(), async |queue: &Arc<Queue>| {
+        queue.gauge().await
+    }));
+    let keep = Duration::from_secs(u64::from(app.settings.job_retention_days) * 86_400);
+    chores.spawn(every(
+        Duration::from_secs(600),
+        "removing old jobs",
+        queue(),
+        async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
+    ));
     if let Store::Postgres(pool) = &app.registry.store {
-        chores.spawn(follow_changes(pool.clone(), registry));
+        chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
     chores
 }
@@ -72,29 +108,40 @@ async fn every<T>(
     }
 }
 
-/// Drops policies from memory that other servers on the same database changed.
-async fn follow_changes(pool: sqlx::PgPool, registry: Arc<Registry>) {
+/// Drops from memory what other servers on the same database changed.
+async fn follow_changes(pool: sqlx::PgPool, app: App) {
     loop {
         match PgListener::connect_with(&pool).await {
             Ok(mut listener) => {
-                if let Err(error) = listen(&mut listener, &registry).await {
+                if let Err(error) = listen(&mut listener, &app).await {
                     tracing::warn!(%error, "lost the database's announcements");
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot follow the database's announcements"),
         }
         // Whatever was announced while nobody listened is unknown.
-        registry.forget_all();
+        forget_all(&app);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn listen(listener: &mut PgListener, registry: &Registry) -> sqlx::Result<()> {
-    listener.listen("edict_policies").await?;
-    registry.forget_all();
+async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS, JOBS]).await?;
+    forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
-        registry.forget(announced.payload());
+        match announced.channel() {
+            FUNCTIONS => app.functions.forget(announced.payload()),
+            GRAPHS => app.graphs.forget(announced.payload()),
+            JOBS => app.jobs.heard(announced.payload()).await,
+            _ => app.registry.forget(announced.payload()),
+        }
     }
     Ok(())
+}
+
+fn forget_all(app: &App) {
+    app.registry.forget_all();
+    app.functions.forget_all();
+    app.graphs.forget_all();
 }

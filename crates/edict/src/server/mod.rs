@@ -7,11 +7,19 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
-use crate::auth::Tokens;
+use crate::auth::{Role, Tokens};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
+use crate::executors::wake::Wakes;
 use crate::executors::{self, LOCAL};
 use crate::functions::Functions;
+use crate::functions::fleet::Fleet;
+use crate::functions::fleet::tenure::Tenure;
+use crate::graphs::Graphs;
+use crate::jobs::Jobs;
+use crate::jobs::queue::Queue;
+use crate::jobs::source::Source;
+use crate::jobs::worker::Worker;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -19,6 +27,7 @@ use crate::{allocation, router, telemetry};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +68,11 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let listeners = Listeners::bind(&settings, &["system", "engine", "actions"]).await?;
     let (store, lock) = Store::open(&settings).await?;
     let app = build(&settings, store.clone(), metrics, &listeners.url("system")).await?;
-    executors::heartbeat::register_local(
-        &store,
-        &app.public_url,
-        executors::hardware::info(&settings.node_labels),
-    )
-    .await?;
+    let hardware = executors::hardware::info(&settings.node_labels, settings.max_replicas);
+    executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
     allocation::register_default(&app.registry).await?;
+    app.jobs.queue.take_over_local().await?;
+    let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
     let common = app.common.clone();
@@ -77,9 +84,16 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    app.stopping.cancel();
+    let grace = settings.shutdown_grace();
+    tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
+    worker.abort();
     chores.abort_all();
-    serving.stop().await;
-    app.runner.tools.runtime.stop(settings.shutdown_grace()).await;
+    app.functions.fleet.stop(grace).await;
+    app.runner.tools.runtime.stop(grace).await;
+    if let Err(error) = app.graphs.flush().await {
+        tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
+    }
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -97,16 +111,41 @@ async fn build(
         url => url.trim_end_matches('/').to_owned(),
     };
     let own_urls = vec![public_url.clone(), system_url.to_owned()];
-    let (registry, runner) = assemble(settings, store, &settings.data_dir, own_urls).await?;
-    let common = common(settings, settings.auth_tokens.clone(), metrics);
+    // Other servers on the same database present this token when they pass calls on. Where there are no tokens, all are
+    // on loopback, and none is asked for.
+    let token = random_token();
+    let tokens = match settings.auth_tokens.is_empty() {
+        true => settings.auth_tokens.clone(),
+        false => settings.auth_tokens.clone().with(&token, Role::Operator),
+    };
+    let address = match settings.executor_url.as_str() {
+        // Listening everywhere, it is reached from this machine as `127.0.0.1`, which other machines call themselves.
+        "" if settings.bind.is_unspecified() => {
+            system_url.replace("127.0.0.1", &executors::hardware::host_name())
+        }
+        "" => system_url.to_owned(),
+        url => url.to_owned(),
+    };
+    let tenure = Tenure::new(store.clone(), address, token);
+    let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
+    let common = common(settings, tokens, metrics);
+    let wakes = Wakes::new(store.clone(), registry.http.clone());
+    let home = Arc::clone(&runner.home);
+    let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
+    let queue = Queue::new(store, Arc::clone(&wakes));
+    let source = Source::Queue(Arc::clone(&queue));
+    let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        registry,
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
+        graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
-        functions: Arc::new(Functions::default()),
+        registry,
+        jobs: Jobs { queue, worker },
         public_url,
         common,
+        stopping: CancellationToken::new(),
     }))
 }
 
@@ -133,6 +172,11 @@ pub(crate) async fn assemble(
     }));
     let home = home.set(Home::Registry(Arc::clone(&registry)));
     Ok((registry, Arc::new(Runner::new(tools, home, settings))))
+}
+
+/// A token that processes agree on by themselves.
+pub(crate) fn random_token() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
 /// State of every listener.

@@ -45,16 +45,22 @@ pub(crate) struct Settings {
     pub(crate) index_url: Secret,
     pub(crate) max_runs: usize,
     pub(crate) run_queue: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) job_retention_days: u32,
     pub(crate) max_timeout_ms: u64,
     pub(crate) max_memory_mb: u64,
     pub(crate) max_processes: u32,
     pub(crate) allow_network: bool,
     pub(crate) idle_seconds: u64,
     pub(crate) max_warm: usize,
+    pub(crate) max_replicas: u32,
+    pub(crate) function_queue: usize,
+    pub(crate) autoscale_seconds: u64,
     pub(crate) sandbox: Sandbox,
     #[serde(deserialize_with = "labels")]
     pub(crate) node_labels: Labels,
     pub(crate) default_allocator: String,
+    pub(crate) graph_run_retention_days: u64,
     pub(crate) executor_id: String,
     pub(crate) executor_port: u16,
     pub(crate) executor_url: String,
@@ -151,6 +157,12 @@ impl Settings {
         }
         if self.max_runs == 0 {
             return invalid("max_runs", "must be at least 1");
+        }
+        if self.autoscale_seconds == 0 {
+            return invalid("autoscale_seconds", "must be at least 1");
+        }
+        if self.max_jobs == 0 {
+            return invalid("max_jobs", "must be at least 1");
         }
         Ok(self)
     }

@@ -5,6 +5,7 @@
 //! [`documents`].
 
 pub(crate) mod documents;
+pub(crate) mod kept;
 mod limit;
 mod open;
 mod statement;

@@ -151,10 +151,16 @@ type Migrations = &'static [(i64, &'static str, &'static str)];
 
 const SQLITE: Migrations = &[
     (1, "registry", include_str!("../../migrations/sqlite/0001_registry.sql")),
+    (2, "jobs", include_str!("../../migrations/sqlite/0002_jobs.sql")),
+    (3, "functions", include_str!("../../migrations/sqlite/0003_functions.sql")),
+    (4, "graphs", include_str!("../../migrations/sqlite/0004_graphs.sql")),
     (5, "load", include_str!("../../migrations/sqlite/0005_load.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
+    (2, "jobs", include_str!("../../migrations/postgres/0002_jobs.sql")),
+    (3, "functions", include_str!("../../migrations/postgres/0003_functions.sql")),
+    (4, "graphs", include_str!("../../migrations/postgres/0004_graphs.sql")),
     (5, "load", include_str!("../../migrations/postgres/0005_load.sql")),
 ];
 

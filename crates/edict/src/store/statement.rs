@@ -17,6 +17,7 @@ impl<T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unp
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Arg {
     Text(String),
+    OptionalText(Option<String>),
     OptionalInt(Option<i64>),
     Int(i64),
     Blob(Bytes),
@@ -31,6 +32,12 @@ impl From<&str> for Arg {
 impl From<String> for Arg {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Option<String>> for Arg {
+    fn from(text: Option<String>) -> Self {
+        Self::OptionalText(text)
     }
 }
 
@@ -114,12 +121,14 @@ fn add<'q, A>(arguments: &mut A, arg: Arg) -> Result<(), StoreError>
 where
     A: Arguments,
     String: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
+    Option<String>: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     Option<i64>: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     i64: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
     Vec<u8>: sqlx::Encode<'q, A::Database> + sqlx::Type<A::Database>,
 {
     let added = match arg {
         Arg::Text(text) => arguments.add(text),
+        Arg::OptionalText(text) => arguments.add(text),
         Arg::OptionalInt(number) => arguments.add(number),
         Arg::Int(number) => arguments.add(number),
         Arg::Blob(bytes) => arguments.add(Vec::from(bytes)),

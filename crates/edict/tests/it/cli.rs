@@ -9,17 +9,17 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// Runs `edict` in a folder of its own, without the developer's settings.
-struct Cli {
-    folder: TempDir,
+pub(crate) struct Cli {
+    pub(crate) folder: TempDir,
     url: String,
 }
 
 impl Cli {
-    fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self { folder: TempDir::new().unwrap(), url: url.to_owned() }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(EDICT);
         command.args(arguments).current_dir(self.folder.path());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDICT_"))
@@ -30,12 +30,12 @@ impl Cli {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// What it printed; it must succeed.
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {told}");
@@ -44,13 +44,13 @@ impl Cli {
     }
 
     /// The JSON that it printed; it must succeed.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.done(&[arguments, &["--output", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
     /// What it said; it must end with this exit code and print nothing for programs.
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
@@ -59,7 +59,7 @@ impl Cli {
         told
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join(name), text).unwrap();
     }
 }
@@ -141,6 +141,7 @@ fn exit_codes_tell_scripts_what_happened() {
         "4  refused",
         "5  the server",
         "6  not allowed",
+        "7  still under way",
     ] {
         assert!(help.contains(code), "{help}");
     }

@@ -1,16 +1,22 @@
-"""A typed client for the whole API: policies, executors, assets, runs, decisions, actions."""
+"""A typed client for the whole API. Here: policies, executors and runs, assets, decisions and actions.
+
+Jobs, functions and graphs have rooms of their own, which `Client` joins.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional, TypeVar, Union, cast
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional, Union, cast
 
+from .api import Filter, Names, Update, path_of
 from .context import Context, RemoteContext
 from .errors import EdictError
+from .functions import Functions
+from .graphs import Graphs
+from .jobs import Jobs
 from .multipart import AssetSource, multipart_body
 from .records import (
     ActionResult,
@@ -27,17 +33,12 @@ from .transport import Transport, encode_json, expect_json
 
 __all__ = ["Client"]
 
-Record = TypeVar("Record")
-Filter = Mapping[str, Any]
-Update = Mapping[str, Any]
-Names = Union[str, Sequence[str], None]
-
 DEFAULT_URL = "http://localhost:5000"
 DEFAULT_ENGINE_URL = "http://localhost:3000"
 DEFAULT_ACTIONS_URL = "http://localhost:4000"
 
 
-class Client:
+class Client(Jobs, Functions, Graphs):
     """The API of one Edict server. Threads may share a client; each thread has its own kept connection.
 
     url: the policy system; `POLICY_DB_URL`, else http://localhost:5000, unless given.
@@ -88,7 +89,7 @@ class Client:
 
     def get_policy(self, policy_rule_uri: str) -> PolicyRule:
         """The policy's record; PolicyNotFound when there is none."""
-        return cast(PolicyRule, self._data("GET", _path("policy", policy_rule_uri)))
+        return cast(PolicyRule, self._data("GET", path_of("policy", policy_rule_uri)))
 
     def update_policy(
         self, policy_rule_uri: str, update: Union[PolicyRule, Update], *, revision: Optional[int] = None
@@ -97,11 +98,11 @@ class Client:
 
         revision: only if it is still the one given, else Conflict.
         """
-        return cast(PolicyRule, self._put(_path("policy", policy_rule_uri), update, revision))
+        return cast(PolicyRule, self._put(path_of("policy", policy_rule_uri), update, revision))
 
     def delete_policy(self, policy_rule_uri: str) -> None:
         """Remove a policy; PolicyNotFound when there is none."""
-        self._data("DELETE", _path("policy", policy_rule_uri))
+        self._data("DELETE", path_of("policy", policy_rule_uri))
 
     def query_policies(
         self,
@@ -131,7 +132,7 @@ class Client:
 
     def get_policy_code(self, policy_rule_uri: str) -> PolicyCode:
         """A policy's code, as registered; not yet checked against its digest."""
-        reply = self._system.request("GET", _path("policy", policy_rule_uri, "code"))
+        reply = self._system.request("GET", path_of("policy", policy_rule_uri, "code"))
         if reply.status != 200:
             raise reply.error()
         code_format = reply.headers.get("x-edict-code-format")
@@ -147,7 +148,7 @@ class Client:
 
     def context(self, policy_rule_uri: str) -> Context:
         """The context that the policy sees on every executor; a mapping, each operation one request."""
-        return RemoteContext(self._system, _path("policy", policy_rule_uri, "context"))
+        return RemoteContext(self._system, path_of("policy", policy_rule_uri, "context"))
 
     # Executors and runs
 
@@ -157,17 +158,17 @@ class Client:
 
     def get_executor(self, executor_id: str) -> PolicyExecutor:
         """The executor's record; NotFound when there is none."""
-        return cast(PolicyExecutor, self._data("GET", _path("executor", executor_id)))
+        return cast(PolicyExecutor, self._data("GET", path_of("executor", executor_id)))
 
     def update_executor(
         self, executor_id: str, update: Union[PolicyExecutor, Update], *, revision: Optional[int] = None
     ) -> PolicyExecutor:
         """Replace or change an executor, as `update_policy` does a policy."""
-        return cast(PolicyExecutor, self._put(_path("executor", executor_id), update, revision))
+        return cast(PolicyExecutor, self._put(path_of("executor", executor_id), update, revision))
 
     def delete_executor(self, executor_id: str) -> None:
         """Remove an executor's record; NotFound when there is none."""
-        self._data("DELETE", _path("executor", executor_id))
+        self._data("DELETE", path_of("executor", executor_id))
 
     def query_executors(
         self,
@@ -196,7 +197,7 @@ class Client:
         PolicyNotFound, NotFound for the executor, ValidationFailed when a value does not fit the policy's schema.
         """
         body = _run_body(policy_rule_uri, input_data, parameters, settings)
-        return self._data("POST", _path("executor", executor_id, "execute_policy"), body)
+        return self._data("POST", path_of("executor", executor_id, "execute_policy"), body)
 
     def execute_policy_with_logs(
         self,
@@ -209,7 +210,7 @@ class Client:
     ) -> Execution:
         """`execute_policy`, and what the run printed and logged."""
         body = _run_body(policy_rule_uri, input_data, parameters, settings)
-        path = _path("executor", executor_id, "execute_policy")
+        path = path_of("executor", executor_id, "execute_policy")
         reply = self._system.call("POST", path, query={"logs": True}, json_body=body)
         return Execution(reply["data"], reply.get("logs") or [])
 
@@ -221,7 +222,7 @@ class Client:
         What it changes in `self.parameters` and `self.settings` is kept for that executor. Errors as `execute_policy`.
         """
         body = {"policy_rule_uri": policy_rule_uri, "action": action, "data": dict(data or {})}
-        return self._data("POST", _path("executor", executor_id, "execute_mgmt_command"), body)
+        return self._data("POST", path_of("executor", executor_id, "execute_mgmt_command"), body)
 
     # Assets
 
@@ -243,15 +244,15 @@ class Client:
 
     def get_asset(self, asset_uri: str) -> Asset:
         """The asset's record; NotFound when there is none."""
-        return cast(Asset, self._data("GET", _path("asset", asset_uri)))
+        return cast(Asset, self._data("GET", path_of("asset", asset_uri)))
 
     def update_asset(self, asset_uri: str, update: Union[Asset, Update], *, revision: Optional[int] = None) -> Asset:
         """Replace or change an asset's record, as `update_policy` does a policy."""
-        return cast(Asset, self._put(_path("asset", asset_uri), update, revision))
+        return cast(Asset, self._put(path_of("asset", asset_uri), update, revision))
 
     def delete_asset(self, asset_uri: str) -> None:
         """Remove an asset; NotFound when there is none."""
-        self._data("DELETE", _path("asset", asset_uri))
+        self._data("DELETE", path_of("asset", asset_uri))
 
     def query_assets(
         self,
@@ -267,7 +268,7 @@ class Client:
 
     def download_asset(self, asset_id: str) -> bytes:
         """An asset's content; NotFound when there is none."""
-        reply = self._system.request("GET", _path("asset-object", asset_id))
+        reply = self._system.request("GET", path_of("asset-object", asset_id))
         if reply.status != 200:
             raise reply.error()
         return reply.content
@@ -333,32 +334,6 @@ class Client:
         if isinstance(answer, dict) and isinstance(answer.get("success"), bool):
             return cast(ActionResult, answer)
         return cast(ActionResult, expect_json(reply))
-
-    def _data(self, method: str, path: str, body: Any = None, *, query: Any = None) -> Any:
-        reply = self._system.call(method, path, query=query, json_body=body)
-        return reply.get("data") if isinstance(reply, dict) else None
-
-    def _put(self, path: str, update: Any, revision: Optional[int]) -> Any:
-        headers = {} if revision is None else {"If-Match": str(revision)}
-        return self._system.call("PUT", path, json_body=update, headers=headers)["data"]
-
-    def _query(
-        self, path: str, filter: Optional[Filter], limit: Optional[int], skip: int, sort: Names, fields: Names
-    ) -> Page[Any]:
-        query = {"limit": limit, "skip": skip or None, "sort": _joined(sort), "fields": _joined(fields)}
-        reply = self._system.call("POST", path, query=query, json_body=dict(filter or {}))
-        return Page(reply["data"], bool(reply.get("has_more")))
-
-
-def _path(*segments: str) -> str:
-    for segment in segments:
-        if not segment or segment in (".", ".."):
-            raise ValueError(f"`{segment}` names no record; give its full URI or id")
-    return "".join("/" + quote(segment, safe=":@") for segment in segments)
-
-
-def _joined(names: Names) -> Optional[str]:
-    return names if names is None or isinstance(names, str) else ",".join(names)
 
 
 def _run_body(

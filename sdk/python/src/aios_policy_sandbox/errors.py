@@ -9,6 +9,8 @@ __all__ = [
     "CodeInvalid",
     "Conflict",
     "EdictError",
+    "FunctionFailed",
+    "GraphFailed",
     "ManagementNotSupported",
     "NotFound",
     "PolicyFailed",
@@ -16,7 +18,9 @@ __all__ = [
     "RequirementsFailed",
     "ServerUnreachable",
     "TooManyRequests",
+    "Unavailable",
     "ValidationFailed",
+    "WaitTimedOut",
     "error_from_reply",
 ]
 
@@ -96,6 +100,44 @@ class TooManyRequests(EdictError):
     retry_after: Optional[float] = None
 
 
+class Unavailable(EdictError):
+    """What the request needs is not up right now: no replica of the function is ready, the database is away."""
+
+    default_code = "unavailable"
+
+
+class WaitTimedOut(EdictError, TimeoutError):
+    """What was waited for has not happened in time; it may still happen."""
+
+    default_code = "wait_timed_out"
+
+
+class FunctionFailed(EdictError):
+    """A function's replicas do not start, or end; `code` and `message` say why."""
+
+    default_code = "function_failed"
+
+
+class GraphFailed(EdictError):
+    """A graph's run failed: a node did, time ran out, or the output does not fit. Its nodes are in its record."""
+
+    default_code = "graph_failed"
+
+    @property
+    def run_id(self) -> Optional[str]:
+        """Finds the run's record."""
+        return self._detail("run_id")
+
+    @property
+    def node(self) -> Optional[str]:
+        """The function at fault, None when it was no single one."""
+        return self._detail("node")
+
+    def _detail(self, name: str) -> Optional[str]:
+        value = self.details.get(name) if isinstance(self.details, dict) else None
+        return None if value is None else str(value)
+
+
 class PolicyFailed(EdictError):
     """The policy raised, returned something unusable, or ran into a limit on its executor."""
 
@@ -149,7 +191,10 @@ _BY_STATUS = {
     413: ValidationFailed,
     422: ValidationFailed,
     429: TooManyRequests,
+    503: Unavailable,
 }
+
+_OF_GRAPHS = ("node_failed", "node_timeout", "graph_timeout", "graph_output_invalid")
 
 
 def error_from_reply(
@@ -180,6 +225,8 @@ def error_from_reply(
 def _class_for(status: int, code: Any) -> type[EdictError]:
     if code == PolicyNotFound.default_code:
         return PolicyNotFound
+    if code in _OF_GRAPHS:
+        return GraphFailed
     if status in (502, 504) and isinstance(code, str) and code.startswith("policy_"):
         return PolicyFailed
     return _BY_STATUS.get(status, EdictError)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from .errors import EdictError, ServerUnreachable, ValidationFailed, error_from_reply
 
-__all__ = ["Reply", "Transport", "encode_json"]
+__all__ = ["Query", "Reply", "Transport", "encode_json", "expect_json"]
 
 Body = Union[bytes, Iterable[bytes]]
 Query = Mapping[str, Optional[Union[str, int, bool]]]
@@ -101,14 +101,17 @@ class Transport:
         query: Optional[Query] = None,
         body: Optional[Body] = None,
         headers: Optional[Mapping[str, str]] = None,
+        patience: float = 0,
     ) -> Reply:
         """Send a request and read the whole reply, whatever its status.
+
+        patience: seconds on top of the timeout, for requests that are asked to take so long.
 
         Raises ServerUnreachable when there is no complete reply. A request that may have reached the server is
         never sent again: it could be carried out twice.
         """
         target = self._prefix + path + _query_text(query)
-        kept = self._connection()
+        kept = self._connection(self._timeout + patience)
         connection = kept.connection
         try:
             connection.request(method, target, body=body, headers={**self._headers, **(headers or {})})
@@ -116,7 +119,7 @@ class Transport:
             return Reply(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             self._forget(kept)
-            raise self._unreachable(error) from error
+            raise self._unreachable(error, self._timeout + patience) from error
         except BaseException:
             # The rest of an interrupted exchange must not be taken for the reply to the next request.
             self._forget(kept)
@@ -130,13 +133,14 @@ class Transport:
         query: Optional[Query] = None,
         json_body: Any = None,
         headers: Optional[Mapping[str, str]] = None,
+        patience: float = 0,
     ) -> Any:
         """Send JSON, return the reply's JSON; raises the EdictError that an error reply stands for."""
         body = None if json_body is None else encode_json(json_body)
         sent = dict(headers or {})
         if body is not None:
             sent["Content-Type"] = "application/json"
-        return expect_json(self.request(method, path, query=query, body=body, headers=sent))
+        return expect_json(self.request(method, path, query=query, body=body, headers=sent, patience=patience))
 
     def close(self) -> None:
         """Close the connections of all threads; a later request opens a new one."""
@@ -144,15 +148,16 @@ class Transport:
             for kept in list(self._open):
                 kept.connection.close()
 
-    def _connection(self) -> _Kept:
+    def _connection(self, timeout: float) -> _Kept:
         kept: Optional[_Kept] = getattr(self._local, "kept", None)
         if kept is not None:
             # After a fork both processes hold the same socket, and would read each other's replies.
             if kept.process == os.getpid() and not _was_closed(kept.connection):
+                _allow(kept.connection, timeout)
                 return kept
             self._forget(kept)
         kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
-        kept = _Kept(kind(self._host, self._port, timeout=self._timeout))
+        kept = _Kept(kind(self._host, self._port, timeout=timeout))
         self._local.kept = kept
         with self._lock:
             self._open.add(kept)
@@ -164,10 +169,10 @@ class Transport:
             self._open.discard(kept)
         kept.connection.close()
 
-    def _unreachable(self, error: Exception) -> ServerUnreachable:
+    def _unreachable(self, error: Exception, timeout: float) -> ServerUnreachable:
         if isinstance(error, socket.timeout):
             return ServerUnreachable(
-                f"no answer from {self.url} within {self._timeout:g} s; "
+                f"no answer from {self.url} within {timeout:g} s; "
                 "see whether it is overloaded, or pass a longer timeout",
                 code="request_timed_out",
             )
@@ -197,6 +202,14 @@ def _query_text(query: Optional[Query]) -> str:
         if value is not None
     }
     return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def _allow(connection: http.client.HTTPConnection, timeout: float) -> None:
+    """Gives a kept connection the patience of its next request."""
+    if connection.timeout != timeout:
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
 
 
 def _was_closed(connection: http.client.HTTPConnection) -> bool:

@@ -40,5 +40,9 @@ async fn tell(story: &mut Story, out: &mut Output<'_>) -> Result<(), Failure> {
     story.manage(out).await?;
     story.refuse(out).await?;
     story.contain(out).await?;
+    story.job(out).await?;
+    story.function(out).await?;
+    story.scale(out).await?;
+    story.graph(out).await?;
     story.python(out).await
 }

@@ -35,6 +35,9 @@ impl DemoServer {
             "0",
             "--actions-port",
             "0",
+            // Nobody wants to watch a function's load for minutes.
+            "--autoscale-seconds",
+            "1",
         ]);
         // The demo is its own world: settings for other servers of this user do not reach into it.
         for (name, _) in std::env::vars_os() {

@@ -1,5 +1,7 @@
 //! The demo's steps. Each does something for real, prints it, and fails when it does not come out as it should.
 
+mod deployed;
+
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::policy::{check_folder, pack, register, upload};

@@ -2,7 +2,7 @@
 
 use super::super::failure::Failure;
 use super::super::json;
-use super::super::output::{Output, printable, show_if_slow, spinner};
+use super::super::output::{Output, log_line, show_if_slow, spinner};
 use clap::Args;
 use edict_client::Client;
 use edict_client::records::{ExecutePolicy, Execution, Manage, Object};
@@ -90,7 +90,7 @@ pub(super) fn print(out: &mut Output<'_>, execution: &Execution) -> Result<(), F
         return out.json(execution);
     }
     for log in logs {
-        out.aside(&printable(&format!("{} {:<8} {}: {}", log.time, log.level, log.source, log.message)));
+        out.aside(&log_line(log));
     }
     out.json(&execution.data)
 }

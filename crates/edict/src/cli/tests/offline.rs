@@ -38,11 +38,32 @@ fn global_options_go_anywhere() {
         "edict executor --output json list",
         "edict executor list --output json --url http://h:1 --token t",
         "edict policy execute a:1-b --input -1 --executor e --logs",
+        "edict job submit job.yaml --input -1 --wait --for 5m --timeout 5",
+        "edict job submit --policy a:1-b --input 1 --node-selector zone=a,disk=ssd --node-selector x=y",
+        "edict job wait j --for 500ms",
+        "edict function deploy --name f --policy a:1-b --min 1 --max 3 --target-cpu 50 --for 60",
+        "edict function update f --no-autoscaling --no-wait",
+        "edict function scale f 3 --wait",
         "edict policy list --sort=-updated_at,name --limit 5",
     ] {
         assert!(accepts(arguments), "{arguments}");
     }
-    for arguments in ["edict", "edict policy", "edict policy list --limit x", "edict policy execute a:1-b"] {
+    for arguments in [
+        "edict",
+        "edict policy",
+        "edict policy list --limit x",
+        "edict policy execute a:1-b",
+        "edict job submit",
+        "edict job submit --policy a:1-b",
+        "edict job submit --policy a:1-b --input 1 --for 5m",
+        "edict job submit job.json --node-selector zone",
+        "edict job submit job.json --executor e --allocator a:1-b",
+        "edict job wait j --for soon",
+        "edict function deploy --name f",
+        "edict function deploy f.yaml --no-wait --for 5m",
+        "edict function update f --no-autoscaling --max 3",
+        "edict function scale f many",
+    ] {
         assert!(!accepts(arguments), "{arguments}");
     }
 }
@@ -50,9 +71,15 @@ fn global_options_go_anywhere() {
 #[test]
 fn help_lists_the_exit_codes_and_never_the_token() {
     let help = Cli::command().render_long_help().to_string();
-    for exit in
-        [Exit::Failed, Exit::Usage, Exit::NotFound, Exit::Refused, Exit::Unreachable, Exit::NotAllowed]
-    {
+    for exit in [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::NotFound,
+        Exit::Refused,
+        Exit::Unreachable,
+        Exit::NotAllowed,
+        Exit::TimedOut,
+    ] {
         assert!(help.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
     }
     let token = Cli::command().get_arguments().find(|arg| arg.get_id() == "token").unwrap().clone();

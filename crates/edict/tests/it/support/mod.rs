@@ -5,10 +5,12 @@
 
 pub(crate) mod archive;
 mod database;
+mod functions;
 mod outside;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
 pub(crate) use runs::{SAMPLE, files_below, refusal};
 
@@ -340,6 +342,11 @@ pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 
 fn terminate(pid: u32) {
     assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+}
+
+fn pids_of(data: &Path, server: u32) -> Vec<u32> {
+    let pid = |process: String| process.split(':').next()?.parse().ok();
+    processes_of(data, server).into_iter().filter_map(pid).collect()
 }
 
 fn processes_of(data: &Path, server: u32) -> Vec<String> {

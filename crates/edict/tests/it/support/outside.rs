@@ -146,7 +146,9 @@ impl Postgres {
         command.arg("-D").arg(self.data()).args(["-w", "-t", "60", "-o", &options]);
         command.arg("-l").arg(self.dir.path().join("log")).arg("start");
         // Files instead of pipes: the server keeps them open, and a pipe would never end.
-        assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        assert!(started, "PostgreSQL does not start:\n{log}");
     }
 
     /// Ends it as a power cut would: the server and every process of it, none with a chance to write.
@@ -159,6 +161,10 @@ impl Postgres {
         Command::new("kill").arg("-9").args(&all).status().unwrap();
         let gone = wait_for(|| (!all.iter().any(|pid| running(pid))).then_some(()));
         gone.expect("the PostgreSQL server is still there");
+        // Its successor takes a process that nobody has reaped yet for one that lives.
+        for lock in ["data/postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
+            std::fs::remove_file(self.dir.path().join(lock)).unwrap();
+        }
     }
 
     /// URL of an administrator.

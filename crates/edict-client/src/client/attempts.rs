@@ -1,0 +1,27 @@
+//! `/executor/<id>/jobs`: how an executor gets attempts of jobs, and reports on them.
+
+use super::Client;
+use crate::Error;
+use crate::records::{AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+
+impl Client {
+    /// Gives a runner the next attempts of jobs that wait for its executor.
+    pub async fn claim_jobs(&self, executor: &str, claim: &ClaimJobs) -> Result<Vec<ClaimedJob>, Error> {
+        Ok(self.post(&["executor", executor, "jobs", "claim"], claim).await?.data)
+    }
+
+    /// Renews a runner's lease on its jobs; returns those that it holds.
+    pub async fn renew_jobs(&self, executor: &str, renew: &RenewJobs) -> Result<Vec<HeldJob>, Error> {
+        Ok(self.post(&["executor", executor, "jobs", "renew"], renew).await?.data)
+    }
+
+    /// Keeps what an attempt has logged so far.
+    pub async fn log_job(&self, executor: &str, log: &AttemptLog) -> Result<Taken, Error> {
+        Ok(self.post(&["executor", executor, "jobs", "log"], log).await?.data)
+    }
+
+    /// Ends an attempt.
+    pub async fn finish_job(&self, executor: &str, finish: &FinishAttempt) -> Result<Taken, Error> {
+        Ok(self.post(&["executor", executor, "jobs", "finish"], finish).await?.data)
+    }
+}

@@ -1,0 +1,90 @@
+//! `edict job`: runs that are queued, survive restarts and end in exactly one final state.
+
+mod logs;
+mod submit;
+mod wait;
+
+use super::Global;
+use super::failure::Failure;
+use super::list::{Column, ListArgs};
+use super::output::Output;
+use clap::{Args, Subcommand};
+
+const COLUMNS: &[Column] = &[
+    ("JOB", "job_id"),
+    ("NAME", "name"),
+    ("STATUS", "job_status"),
+    ("EXECUTOR", "executor_id"),
+    ("ATTEMPTS", "attempts"),
+    ("CREATED", "created_at"),
+    ("FINISHED", "finished_at"),
+];
+
+/// What `get` shows, in this order.
+const FIELDS: &[&str] = &[
+    "job_id",
+    "name",
+    "job_status",
+    "policy_rule_uri",
+    "policy_rule_parameters",
+    "policy_rule_settings",
+    "inputs",
+    "executor_id",
+    "node_selector",
+    "node_id",
+    "timeout",
+    "backoff_limit",
+    "attempts",
+    "job_output_data",
+    "error",
+    "created_at",
+    "started_at",
+    "finished_at",
+];
+
+#[derive(Args)]
+pub(crate) struct JobArgs {
+    #[command(subcommand)]
+    command: JobCommand,
+}
+
+#[derive(Subcommand)]
+enum JobCommand {
+    /// Have a policy run once, as soon as there is a place for it
+    Submit(submit::SubmitArgs),
+    /// Wait until a job has its final state, and print what it gave
+    Wait(wait::WaitArgs),
+    /// List jobs
+    List(ListArgs),
+    /// Show a job
+    Get {
+        /// As `submit` printed it
+        job: String,
+    },
+    /// Show what a job printed and logged
+    Logs(logs::LogsArgs),
+    /// End a job that waits or runs
+    Cancel {
+        /// As `submit` printed it
+        job: String,
+    },
+}
+
+pub(crate) async fn run(args: JobArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
+    let client = global.client()?;
+    match args.command {
+        JobCommand::Submit(args) => submit::run(args, &client, out).await,
+        JobCommand::Wait(args) => wait::run(&args, &client, out).await,
+        JobCommand::List(list) => {
+            let (filter, page) = list.request(out, COLUMNS)?;
+            let found = client.query_jobs(&filter, &page).await?;
+            list.print(out, COLUMNS, found)
+        }
+        JobCommand::Get { job } => out.record(&client.get_job(&job, None).await?, FIELDS),
+        JobCommand::Logs(args) => logs::run(&args, &client, out).await,
+        JobCommand::Cancel { job } => {
+            let cancelled = client.cancel_job(&job).await?;
+            out.done(&format!("cancelled {job}"), &cancelled)
+        }
+    }
+}

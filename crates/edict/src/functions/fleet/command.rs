@@ -1,0 +1,155 @@
+//! Management commands: to every replica, and to those that are born later.
+
+use super::edition::Edition;
+use super::keeper::Surroundings;
+use super::service::{Member, Service};
+use crate::error::{ApiError, Code};
+use edict_client::records::{FunctionChanges, ManageFunction, PolicyState, ReplicaAnswer, RunFault};
+use edict_runtime::Managed;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::sync::Arc;
+
+/// What a command gave: the first replica's answer, and every replica's.
+pub(crate) struct Answered {
+    pub(crate) data: Box<RawValue>,
+    pub(crate) replicas: Vec<ReplicaAnswer>,
+}
+
+impl Service {
+    /// Sends every replica a management command. What the first one's settings and parameters are after it is kept
+    /// before the others get it.
+    ///
+    /// # Errors
+    /// 422 when there is no such command, 503 when there is no replica, and what the first replica fails with: then no
+    /// other one is asked.
+    pub(super) async fn manage(
+        &self,
+        around: &Surroundings,
+        command: ManageFunction,
+    ) -> Result<Answered, ApiError> {
+        let _turn = self.managing.lock().await;
+        let data = Value::Object(command.data);
+        self.crew().edition.compiled.check_command(&command.action, &data)?;
+        let data = to_raw_value(&data).map_err(ApiError::internal)?;
+        self.pass_gate_if_empty().await?;
+        let first = self.first()?;
+        let told = first.replica.manage(&command.action, &data).await;
+        let managed = told.map_err(|error| self.explain(&first.edition.compiled.uri, error))?;
+        let others = match self.keep(around, &first, &managed).await {
+            Ok(others) => others,
+            Err(error) => {
+                // It has changed, and nobody else ever will.
+                self.discard(first.number);
+                return Err(error);
+            }
+        };
+        let asked = others.iter().map(|member| member.replica.manage(&command.action, &data));
+        let answers = futures::future::join_all(asked).await;
+        let mut replicas = vec![answer(first.number, Ok(&managed))];
+        for (member, told) in others.iter().zip(answers) {
+            match told {
+                Ok(managed) => replicas.push(answer(member.number, Ok(&managed))),
+                Err(error) => {
+                    let error = self.explain(&member.edition.compiled.uri, error);
+                    replicas.push(answer(member.number, Err(&error)));
+                    self.discard(member.number);
+                }
+            }
+        }
+        Ok(Answered { data: managed.result, replicas })
+    }
+
+    async fn pass_gate_if_empty(&self) -> Result<(), ApiError> {
+        let empty = self.crew().members.is_empty();
+        if empty { self.pass_gate().await } else { Ok(()) }
+    }
+
+    /// The replica whose answer counts: of the current edition, if there is one.
+    fn first(&self) -> Result<Member, ApiError> {
+        let crew = self.crew();
+        let current = crew.members.iter().find(|member| member.edition.number == crew.edition.number);
+        current.or(crew.members.first()).cloned().ok_or_else(|| {
+            ApiError::new(
+                Code::FunctionUnavailable,
+                format!(
+                    "the replicas of function `{}` ended before the command reached one; try again",
+                    self.name
+                ),
+            )
+        })
+    }
+
+    /// Makes the first replica's changes last; returns the others, which have yet to follow.
+    async fn keep(
+        &self,
+        around: &Surroundings,
+        first: &Member,
+        managed: &Managed,
+    ) -> Result<Vec<Member>, ApiError> {
+        let change = change_of(&first.edition, managed)?;
+        let kept = match change == PolicyState::default() {
+            true => None,
+            false => Some(around.home.change_function(&self.name, change).await?),
+        };
+        let mut crew = self.crew();
+        if let Some(changes) = kept.filter(|changes| changes.version > crew.edition.changes_version) {
+            self.advance(&mut crew, changes)?;
+        }
+        Ok(crew.members.iter().filter(|member| member.number != first.number).cloned().collect())
+    }
+
+    /// Makes an edition with these changes current, and takes those of the one before along: they follow, or are
+    /// discarded. See the invariant of [`super::service::Crew`].
+    fn advance(&self, crew: &mut super::service::Crew, changes: FunctionChanges) -> Result<(), ApiError> {
+        let old = Arc::clone(&crew.edition);
+        let new = Edition::new(old.number + 1, Arc::clone(&old.function), changes)?;
+        for member in crew.members.iter_mut().filter(|member| member.edition.number == old.number) {
+            member.edition = Arc::clone(&new);
+        }
+        crew.edition = new;
+        self.agree(crew);
+        Ok(())
+    }
+
+    /// Replaces a replica that is not in the state it should be in.
+    fn discard(&self, number: u64) {
+        if let Some(replica) = self.leave(number) {
+            let pool = Arc::clone(&self.pool);
+            tokio::spawn(async move { pool.retire(&replica, std::time::Duration::from_secs(30)).await });
+            self.poke.notify_one();
+        }
+    }
+}
+
+/// What a command changed, compared with what the replica was made from.
+fn change_of(edition: &Edition, managed: &Managed) -> Result<PolicyState, ApiError> {
+    let (compiled, mut change) = (&edition.compiled, PolicyState::default());
+    if let Some(settings) = &managed.settings {
+        (change.settings, change.removed_settings) = compiled.settings.changes(settings, &compiled.uri)?;
+    }
+    if let Some(parameters) = &managed.parameters {
+        (change.parameters, change.removed_parameters) =
+            compiled.parameters.changes(parameters, &compiled.uri)?;
+    }
+    Ok(change)
+}
+
+fn answer(replica: u64, told: Result<&Managed, &ApiError>) -> ReplicaAnswer {
+    match told {
+        Ok(managed) => {
+            let data = serde_json::from_str(managed.result.get()).unwrap_or_default();
+            ReplicaAnswer { replica, data, error: None }
+        }
+        Err(error) => ReplicaAnswer { replica, data: Value::Null, error: Some(fault(error)) },
+    }
+}
+
+/// An error as records keep it.
+pub(super) fn fault(error: &ApiError) -> RunFault {
+    RunFault {
+        code: error.code().as_str().to_owned(),
+        message: error.message().to_owned(),
+        details: error.clone().into_details(),
+    }
+}

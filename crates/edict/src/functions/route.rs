@@ -1,0 +1,180 @@
+//! The way to a function that runs in another process: an executor, or the server that runs those of `local`.
+
+use super::fleet::Fleet;
+use crate::error::{ApiError, Code};
+use crate::executors::{EXECUTORS, status};
+use crate::store::{Statement, Store};
+use axum::http::{Method, StatusCode, header};
+use bytes::Bytes;
+use edict_client::records::{Executor, ExecutorStatus, Function};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How long a route is taken for true unless a change is announced: what is not announced is an executor's new address.
+const FRESH: Duration = Duration::from_secs(2);
+/// How much longer than the policy's own time limit an answer may take: waiting in a queue and for a replica counts.
+const ALLOWANCE: Duration = Duration::from_secs(120);
+/// Tells a server that it is asked by another one, so that two that each take the other for the holder do not go on
+/// asking each other.
+pub(super) const PASSED_ON: &str = "x-edict-passed-on";
+
+/// Where requests for a function go.
+pub(super) struct Route {
+    /// None for the server that runs the functions of `local`.
+    executor_id: Option<String>,
+    base: String,
+    token: String,
+    limit: Duration,
+    found: Instant,
+}
+
+/// A reply's envelope.
+#[derive(Deserialize)]
+pub(super) struct Reply<T> {
+    pub(super) data: T,
+}
+
+/// Why there is no answer.
+pub(super) enum Lost {
+    /// The request has not been carried out.
+    Untouched(String),
+    /// It may have been.
+    Broken(String),
+}
+
+impl Route {
+    /// # Errors
+    /// 502 when the executor is gone or has no address.
+    pub(super) async fn to_executor(store: &Store, function: &Function) -> Result<Self, ApiError> {
+        let id = function.function_executor_id.as_str();
+        let document =
+            EXECUTORS.find(store, id).await?.ok_or_else(|| away(id, "it is no longer registered"))?;
+        let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
+        let base = executor.executor_host_uri.ok_or_else(|| away(id, "it has no address yet"))?;
+        let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
+        let row = store.fetch_one::<(String,)>(Statement::new(sql).bind(id)).await?;
+        let token = row.map(|(token,)| token).unwrap_or_default();
+        Ok(Self::new(Some(id.to_owned()), base, token, function))
+    }
+
+    /// # Errors
+    /// 503 when no server runs the functions of `local` right now.
+    pub(super) async fn to_holder(fleet: &Fleet, function: &Function) -> Result<Self, ApiError> {
+        let holder = match fleet.tenure() {
+            Some(tenure) => tenure.holder().await?,
+            None => None,
+        };
+        let holder = holder.ok_or_else(|| moved(&function.function_id))?;
+        Ok(Self::new(None, holder.address, holder.token, function))
+    }
+
+    fn new(executor_id: Option<String>, base: String, token: String, function: &Function) -> Self {
+        let limits = function.function_policy_data.get("execution_limits");
+        let limit = limits.and_then(|limits| limits.get("timeout_ms")).and_then(Value::as_u64);
+        let limit = limit.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
+        let base = base.trim_end_matches('/').to_owned();
+        Self { executor_id, base, token, limit, found: Instant::now() }
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.found.elapsed() < FRESH
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.base == other.base && self.token == other.token
+    }
+
+    /// Sends a request; any answer but one that says that it was not let in is an answer.
+    pub(super) async fn send(
+        &self,
+        http: &reqwest::Client,
+        (method, path): (Method, &str),
+        body: Bytes,
+    ) -> Result<reqwest::Response, Lost> {
+        let request = http
+            .request(method, format!("{}/{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(PASSED_ON, "1")
+            .timeout(self.limit)
+            .body(body);
+        let request = if self.token.is_empty() { request } else { request.bearer_auth(&self.token) };
+        match request.send().await {
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                Err(Lost::Untouched("it does not take this server's token".to_owned()))
+            }
+            Ok(response) => Ok(response),
+            Err(error) if error.is_connect() => Err(Lost::Untouched("it cannot be connected to".to_owned())),
+            Err(error) if error.is_timeout() => Err(Lost::Broken("it did not answer in time".to_owned())),
+            Err(_) => Err(Lost::Broken("it ended before it answered".to_owned())),
+        }
+    }
+
+    /// The error for a process that does not answer; an executor's status follows.
+    pub(super) async fn unreachable(&self, store: &Store, problem: &str) -> ApiError {
+        let Some(id) = &self.executor_id else {
+            return ApiError::new(
+                Code::FunctionUnavailable,
+                format!(
+                    "the server that runs the functions of `local` cannot be reached: {problem}; try again"
+                ),
+            )
+            .retry_after(Duration::from_secs(1));
+        };
+        if let Err(error) = status::set(store, id, ExecutorStatus::Unreachable).await {
+            return error;
+        }
+        away(id, problem)
+    }
+}
+
+fn away(id: &str, problem: &str) -> ApiError {
+    ApiError::new(
+        Code::ExecutorUnreachable,
+        format!("executor `{id}`, which runs this function, cannot be reached: {problem}; start it"),
+    )
+}
+
+/// The error for a function that is on its way from one server to another.
+pub(super) fn moved(name: &str) -> ApiError {
+    let name = crate::shorten(name);
+    ApiError::new(
+        Code::FunctionUnavailable,
+        format!("function `{name}` is being taken over by another server; try again"),
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+/// Reads an answer: its body, or the refusal that it holds.
+pub(super) async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, ApiError> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+        error: Reason,
+    }
+    #[derive(Deserialize)]
+    struct Reason {
+        code: String,
+        #[serde(default)]
+        details: Value,
+    }
+    let retry_after =
+        response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let success = response.status().is_success();
+    let body = response
+        .bytes()
+        .await
+        .map_err(|_| ApiError::new(Code::ExecutorUnreachable, "the executor's answer broke off"))?;
+    let strange = |error| ApiError::internal(format!("an executor answered what cannot be read: {error}"));
+    if success {
+        return serde_json::from_slice(&body).map_err(strange);
+    }
+    let Refusal { message, error } = serde_json::from_slice(&body).map_err(strange)?;
+    let code = Code::from_text(&error.code).unwrap_or(Code::Internal);
+    let refusal = ApiError::new(code, message).details(error.details);
+    Err(match retry_after {
+        Some(seconds) => refusal.retry_after(Duration::from_secs(seconds)),
+        None => refusal,
+    })
+}

@@ -1,0 +1,50 @@
+//! `PUT /function/<function_id>/status`
+
+use super::FUNCTIONS;
+use crate::app::App;
+use crate::auth::Operator;
+use crate::error::{ApiError, ErrorBody};
+use crate::http::{Body, Data, Path, Reply};
+use crate::store::{Statement, Store};
+use axum::extract::State;
+use edict_client::records::FunctionStatus;
+use edict_filter::Dialect;
+
+/// Tells what a function's replicas are doing. For executors.
+#[utoipa::path(
+    put,
+    path = "/function/{function_id}/status",
+    tag = "functions",
+    params(("function_id" = String, Path)),
+    request_body = FunctionStatus,
+    responses((status = 200, body = Reply<FunctionStatus>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn report(
+    _: Operator,
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(status): Body<FunctionStatus>,
+) -> Result<Data<FunctionStatus>, ApiError> {
+    write(&app.registry.store, &name, &status).await?;
+    app.functions.reported();
+    Ok(Data::new(status))
+}
+
+/// Writes a status into a record. It is an observation, no change by a user: the revision stays, so that nobody's
+/// `If-Match` fails because of it.
+///
+/// # Errors
+/// 404 when there is no such function (any more).
+pub(super) async fn write(store: &Store, name: &str, status: &FunctionStatus) -> Result<(), ApiError> {
+    let assign = match store.dialect() {
+        Dialect::Sqlite => "json_set(doc, '$.function_status', json($1))",
+        Dialect::Postgres => "jsonb_set(doc, '{function_status}', $1::jsonb)",
+    };
+    // Messages of policies may hold what PostgreSQL's `jsonb` cannot.
+    let text = serde_json::to_string(status).map_err(ApiError::internal)?.replace("\\u0000", "");
+    let sql = format!("UPDATE functions SET doc = {assign} WHERE key = $2");
+    match store.execute(Statement::new(sql).bind(text).bind(name)).await? {
+        0 => Err(FUNCTIONS.missing(name)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,43 @@
+//! `POST /executor/<executor_id>/jobs/claim`
+
+use crate::app::App;
+use crate::auth::Operator;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::executors::LOCAL;
+use crate::http::{Body, Data, Path, Reply};
+use axum::extract::State;
+use edict_client::records::{ClaimJobs, ClaimedJob};
+
+/// Gives an executor's process the jobs that wait for it, as many as it has places for.
+#[utoipa::path(
+    post,
+    path = "/executor/{executor_id}/jobs/claim",
+    tag = "jobs",
+    params(("executor_id" = String, Path)),
+    request_body = ClaimJobs,
+    responses((status = 200, body = Reply<Vec<ClaimedJob>>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn claim(
+    _: Operator,
+    State(app): State<App>,
+    Path(executor_id): Path<String>,
+    Body(claim): Body<ClaimJobs>,
+) -> Result<Data<Vec<ClaimedJob>>, ApiError> {
+    not_local(&executor_id)?;
+    let mut claimed = app.jobs.queue.claim(&executor_id, &claim).await?;
+    for claimed in &mut claimed {
+        // So that the executor need not ask for it; without one it asks, and hears that there is no such policy.
+        let policy = app.registry.compiled(&claimed.job.policy_rule_uri).await.ok();
+        claimed.edition = policy.map(|policy| policy.edition.clone());
+    }
+    Ok(Data::new(claimed))
+}
+
+/// The built-in executor's jobs are its own server's.
+pub(super) fn not_local(executor_id: &str) -> Result<(), ApiError> {
+    if executor_id == LOCAL {
+        let message = format!("the executor `{LOCAL}` is part of this server, which runs its jobs itself");
+        return Err(ApiError::new(Code::ExecutorBuiltin, message));
+    }
+    Ok(())
+}
