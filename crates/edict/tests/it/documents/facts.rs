@@ -49,8 +49,6 @@ async fn every_route_and_field_of_the_api_is_described() {
         "FunctionStatus",
         "ManageFunction",
         "ReplicaAnswer",
-        "FunctionLog",
-        "FunctionChanges",
         "AssignedFunction",
         "SubmitJob",
         "Job",
