@@ -14,15 +14,17 @@ def executor(name, status="healthy", processors=4, memory=8000, load=None, reaso
         "executor_status": status,
         "executor_metadata": {},
         "executor_hardware_info": {"vcpus": {"count": processors}, "memory": memory},
-        "load": load,
+        "load": {"jobs": 0, "replicas": 0, **(load or {})},
         "fits": reason is None,
         "reason": reason,
     }
 
 
-def choose(*executors):
+def choose(*executors, kind="job", request=None):
     with LocalPolicyEvaluator.from_folder(FOLDER) as policy:
-        return policy.execute_policy_rule({"kind": "job", "request": {}, "executors": list(executors)})
+        return policy.execute_policy_rule(
+            {"kind": kind, "request": request or {}, "executors": list(executors)}
+        )
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,24 @@ def test_records_that_people_wrote_do_not_stop_it():
     bare = executor("bare")
     bare["executor_hardware_info"] = {}
     assert choose(odd, bare)["executor_id"] == "bare"
+
+
+@pytest.mark.parametrize(
+    ("request_", "chosen"),
+    [
+        ({}, "full"),
+        ({"replicas": 2}, "roomy"),
+        ({"replicas": None, "autoscaling": {"min_replicas": 2, "max_replicas": 3}}, "roomy"),
+        ({"replicas": 9}, None),
+    ],
+)
+def test_a_function_needs_room_for_its_replicas(request_, chosen):
+    full, roomy = executor("full", load={"replicas": 3}), executor("roomy", load={"replicas": 4})
+    full["executor_hardware_info"]["max_replicas"] = 4
+    roomy["executor_hardware_info"]["max_replicas"] = 8
+    answer = choose(full, roomy, kind="function", request=request_)
+    assert answer["executor_id"] == chosen
+    reasons = {other["executor_id"]: other["reason"] for other in answer["passed_over"]}
+    assert chosen == "full" or reasons["full"] == "it runs at most 4 replicas, and 3 of them are taken"
+    # Jobs have places of their own.
+    assert choose(full, roomy)["executor_id"] == "full"

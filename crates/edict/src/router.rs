@@ -32,6 +32,8 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
         .routes(routes!(functions::create::create))
+        .routes(routes!(functions::create::create_anywhere))
+        .routes(routes!(functions::create::create_on_no_executor))
         .routes(routes!(functions::update::update))
         .routes(routes!(functions::remove::remove))
         .routes(routes!(functions::call::call_function))

@@ -13,7 +13,8 @@ class AIOSv1PolicyRule:
     def eval(self, parameters, input_data, context):
         """Choose from `input_data["executors"]`: `{"executor_id": str | None, "passed_over": [...]}`."""
         executors = input_data["executors"]
-        reasons = {executor["executor_id"]: _against(executor) for executor in executors}
+        wanted = _replicas(input_data["request"]) if input_data["kind"] == "function" else 0
+        reasons = {executor["executor_id"]: _against(executor, wanted) for executor in executors}
         able = [executor for executor in executors if reasons[executor["executor_id"]] is None]
         chosen = min(able, key=_rank, default=None)
         chosen_id = chosen and chosen["executor_id"]
@@ -25,17 +26,28 @@ class AIOSv1PolicyRule:
         return {"executor_id": chosen_id, "passed_over": passed_over}
 
 
-def _against(executor):
+def _replicas(request):
+    """How many replicas a function starts with."""
+    return request.get("replicas") or _object(request.get("autoscaling")).get("min_replicas") or 1
+
+
+def _against(executor, replicas):
     """Why an executor cannot take it; None when it can."""
     status = executor["executor_status"]
     if status not in ("healthy", "busy"):
         return "it is " + status
-    return None if executor["fits"] else executor["reason"]
+    if not executor["fits"]:
+        return executor["reason"]
+    most = executor["executor_hardware_info"].get("max_replicas")
+    taken = executor["load"]["replicas"]
+    if replicas and isinstance(most, int) and taken + replicas > most:
+        return f"it runs at most {most} replicas, and {taken} of them are taken"
+    return None
 
 
 def _rank(executor):
     """Smallest is best: healthy before busy, then the least work per processor, then memory, then the name."""
-    load = executor.get("load") or {}
+    load = executor["load"]
     work = sum(load.get(name, 0) for name in ("runs_active", "runs_waiting", "jobs", "replicas"))
     hardware = executor["executor_hardware_info"]
     processors = _number(_object(hardware.get("vcpus")).get("count")) or 1

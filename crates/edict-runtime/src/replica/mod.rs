@@ -86,11 +86,11 @@ impl Runtime {
     pub async fn start_replica(&self, policy: &Policy, birth: Birth) -> Result<Arc<Replica>, RunError> {
         let limits = policy.limits.within(self.caps());
         let (template, _) = self.start_template(Kind::Function, Some(policy), &limits).await?;
+        let mut unborn = Unborn(Some(Arc::clone(&template)));
         let lost = || Fault::Crashed { how: "ended right after it was loaded".to_owned() };
         let child = template.take().await.ok_or_else(lost)?;
         let (mut ready, template) = child.keep().ok_or_else(lost)?;
         let Some(calls) = ready.calls.take() else {
-            template.kill();
             return Err(Fault::Internal("a replica came without its second socket".to_owned()).into());
         };
         let replica = Arc::new(Replica {
@@ -120,7 +120,6 @@ impl Runtime {
             birth.parameters.get(),
             "}",
         ];
-        let mut unborn = Unborn(Some(Arc::clone(&replica)));
         replica.ask(frame_of(b'B', &parts.map(str::as_bytes))).await?;
         unborn.0 = None;
         Ok(replica)
@@ -206,13 +205,13 @@ impl Replica {
     }
 }
 
-/// Ends a replica whose start was given up.
-struct Unborn(Option<Arc<Replica>>);
+/// Ends the process of a replica whose start failed or was given up.
+struct Unborn(Option<Arc<Template>>);
 
 impl Drop for Unborn {
     fn drop(&mut self) {
-        if let Some(replica) = &self.0 {
-            replica.kill();
+        if let Some(template) = &self.0 {
+            template.kill();
         }
     }
 }

@@ -5,6 +5,6 @@ mod choose;
 mod default;
 mod fits;
 
-pub(crate) use choose::{Choice, Request, choose};
+pub(crate) use choose::{Request, choose};
 pub(crate) use default::register_default;
-pub(crate) use fits::{check, fits};
+pub(crate) use fits::check;

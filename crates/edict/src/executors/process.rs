@@ -103,7 +103,6 @@ pub(crate) async fn execute_mgmt_command(
 )]
 pub(crate) async fn wake(_: Operator, State(app): State<ExecutorApp>) -> Data<Object> {
     app.bell.ring();
-    app.fleet.wake();
     Data::new(Object::new())
 }
 
@@ -130,11 +129,11 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let (tools, home) = start_tools(&settings, &settings.data_dir.join("cache"), &own).await?;
     let home = home.set(Home::remote(client.clone(), id.clone(), settings.max_warm));
     let runner = Arc::new(Runner::new(tools, Arc::clone(&home), &settings));
-    let fleet = Fleet::new(Arc::clone(&runner), home, None, &settings);
     // Whoever has this token may run policies here; only the policy system learns it.
     let token = random_token();
     let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
     let bell = Bell::default();
+    let fleet = Fleet::new(Arc::clone(&runner), home, None, bell.clone(), &settings);
     let source = Source::Remote(client.clone());
     let worker = Worker::new(source, Arc::clone(&runner), &id, settings.max_jobs, bell.clone());
     let app = ExecutorApp {

@@ -188,13 +188,13 @@ impl Functions {
     /// Drops what is kept in memory of a function, since it changed.
     pub(crate) fn forget(&self, name: &str) {
         self.routes.remove(name);
-        self.fleet.wake();
+        self.wakes.local.ring();
     }
 
     /// Drops everything that is kept in memory, since changes may have been missed.
     pub(crate) fn forget_all(&self) {
         self.routes.clear();
-        self.fleet.wake();
+        self.wakes.local.ring();
     }
 
     /// A function's status has been written.

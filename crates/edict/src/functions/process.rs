@@ -53,8 +53,8 @@ pub(crate) async fn manage_function(
 /// Returns the last lines of a function of this executor.
 #[utoipa::path(
     get,
-    path = "/function/{name}/logs",
-    params(("name" = String, Path), Limit),
+    path = "/function/{function_id}/logs",
+    params(("function_id" = String, Path), Limit),
     responses((status = 200, body = Reply<Vec<FunctionLog>>), (status = "default", body = ErrorBody))
 )]
 pub(crate) async fn function_logs(

@@ -97,6 +97,20 @@ fn check_rule(replicas: u32, rule: &Autoscaling) -> Result<(), ApiError> {
     Err(ApiError::new(Code::InvalidAutoscaling, format!("field `autoscaling`: {problem}")))
 }
 
+/// How many replicas a deployment starts with.
+pub(super) fn replicas(told: Option<u32>, autoscaling: Option<&Autoscaling>) -> u32 {
+    let least = autoscaling.filter(|rule| rule.enabled).map(|rule| rule.min_replicas);
+    told.or(least).unwrap_or(1)
+}
+
+/// Checks what a deployment says about replicas, before anyone is asked where they could run.
+///
+/// # Errors
+/// As [`check_replicas`].
+pub(super) fn check_bounds(told: Option<u32>, autoscaling: Option<&Autoscaling>) -> Result<(), ApiError> {
+    check_replicas(replicas(told, autoscaling), autoscaling)
+}
+
 /// The function's policy as its replicas run it: with the function's settings and parameters, and what management
 /// commands changed of them.
 ///

@@ -2,6 +2,7 @@
 
 use super::wait::Wait;
 use super::{FUNCTIONS, changes, create, record, room};
+use crate::allocation;
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -48,6 +49,9 @@ pub(crate) async fn update(
         record::check_values(&new)?;
         if let Some(executor) = EXECUTORS.find(store, &new.function_executor_id).await? {
             let executor: Executor = serde_json::from_str(executor.doc.get()).map_err(ApiError::internal)?;
+            if new.node_selector != old.node_selector {
+                allocation::check(&app, &executor.executor_id, &new.node_selector).await?;
+            }
             room::check(store, &executor, &new).await?;
             new.function_executor_uri = executor.executor_host_uri;
         }

@@ -40,10 +40,11 @@ impl Wait {
             // Enabled before looking, so that a report in between is not missed.
             reported.as_mut().enable();
             let document = FUNCTIONS.get(&app.registry.store, name).await?;
-            if Instant::now() >= end || settled(&document)? {
+            if Instant::now() >= end || app.stopping.is_cancelled() || settled(&document)? {
                 return Ok(document);
             }
-            timeout_at(end.min(Instant::now() + LOOK), reported).await.ok();
+            let next = app.stopping.run_until_cancelled(reported);
+            timeout_at(end.min(Instant::now() + LOOK), next).await.ok();
         }
     }
 }

@@ -129,15 +129,16 @@ async fn build(
     let tenure = Tenure::new(store.clone(), address, token);
     let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
     let common = common(settings, tokens, metrics);
-    let fleet = Fleet::new(Arc::clone(&runner), Arc::clone(&runner.home), Some(tenure), settings);
     let wakes = Wakes::new(store.clone(), registry.http.clone());
+    let home = Arc::clone(&runner.home);
+    let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, Arc::clone(&wakes))),
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         runner,
         registry,

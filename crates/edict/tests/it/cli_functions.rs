@@ -177,7 +177,7 @@ async fn exit_codes_say_what_was_wrong() {
     let strict = app.register_record(strict).await;
     cli.done(&deploy("f", &strict, &["--wait"]));
     assert!(cli.fails(4, &deploy("f", &uri, &[])).contains("code: function_exists"));
-    assert!(cli.fails(4, &["function", "call", "f", "--input", "{}"]).contains("/ip"));
+    assert!(cli.fails(4, &["function", "call", "f", "--input", "{}"]).contains("`ip`"));
     cli.fails(2, &["function", "call", "f", "--input", "{not json"]);
     cli.fails(2, &["function", "manage", "f", "set_limit", "--data", "[1]"]);
     cli.write("input.json", r#"{"ip": "10.0.0.1"}"#);

@@ -171,6 +171,6 @@ async fn exit_codes_say_what_was_wrong() {
     record["policy_input_schema"] = strict;
     let uri = app.register_record(record).await;
     let told = cli.fails(4, &["job", "submit", "--policy", &uri, "--input", "{}", "--wait"]);
-    assert!(told.contains("/ip") && told.contains("code: input_invalid"), "{told}");
+    assert!(told.contains("`ip`") && told.contains("code: input_invalid"), "{told}");
     assert_eq!(cli.json(&["job", "list"]), json!([]), "none was accepted");
 }

@@ -114,6 +114,29 @@ async fn the_requests_of_the_spec_work_as_they_stand() {
     }
 }
 
+/// Without an executor's id, as the spec has it: an empty one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allocator_chooses_the_executor() {
+    let app = TestApp::start();
+    let _executor = TestApp::executor("e1", &app).setting("node_labels", "zone=a").start();
+    let uri = app.add("p", "return 1").await;
+    for (name, id) in [("f", ""), ("g", "/")] {
+        let deployment = json!({"name": name, "policy_rule_uri": uri, "node_selector": {"zone": "a"}});
+        let path = format!("/function/deployments/create{id}?wait=30s");
+        let (status, made) = app.json("POST", &path, &deployment).await;
+        assert_eq!((status, &made["data"]["function_executor_id"]), (200, &json!("e1")), "{made}");
+        assert_eq!(app.called(name, json!(0)).await, 1);
+    }
+    let nowhere = json!({"name": "h", "policy_rule_uri": uri, "node_selector": {"zone": "b"}});
+    for id in ["", "/local", "/e1"] {
+        let reply = app.json("POST", &format!("/function/deployments/create{id}"), &nowhere).await;
+        assert_eq!(refusal(&reply), (422, "no_executor_fits"), "{}", reply.1);
+        assert!(reply.1["error"]["details"]["executors"][0]["reason"].is_string(), "{}", reply.1);
+    }
+    let more = json!({"node_selector": {"zone": "b"}});
+    assert_eq!(refusal(&app.change_function("f", &more).await), (422, "no_executor_fits"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_keep_their_state_and_share_the_work() {
     for database in Database::each() {
@@ -167,7 +190,8 @@ async fn a_function_runs_the_policy_as_it_was_deployed_even_when_that_is_gone() 
     std::fs::remove_dir_all(app.data_dir().join("cache/bundles")).unwrap();
     tokio::task::block_in_place(|| app.restart());
     assert_eq!(app.called("f", json!(0)).await, "old");
-    assert_eq!(app.sql("SELECT count(*) FROM bundles").await, 1, "the new code's is swept");
+    let nobodys = "SELECT count(*) FROM bundles WHERE digest NOT IN (SELECT code_digest FROM policies)";
+    assert_eq!(app.sql(nobodys).await, 1, "the new code is swept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

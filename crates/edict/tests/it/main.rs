@@ -28,6 +28,8 @@ mod executors;
 mod functions;
 mod functions_faults;
 mod functions_update;
+mod graphs;
+mod graphs_faults;
 mod hostile;
 mod jobs;
 mod jobs_faults;

@@ -43,5 +43,6 @@ async fn tell(story: &mut Story, out: &mut Output<'_>) -> Result<(), Failure> {
     story.job(out).await?;
     story.function(out).await?;
     story.scale(out).await?;
+    story.graph(out).await?;
     story.python(out).await
 }

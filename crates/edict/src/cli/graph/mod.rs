@@ -18,6 +18,8 @@ use clap::{Args, Subcommand};
 use edict_client::records::Graph;
 use serde_json::json;
 
+pub(super) use show::drawing;
+
 const COLUMNS: &[Column] = &[
     ("URI", "graph_uri"),
     ("NODES", "graph_function_ids"),

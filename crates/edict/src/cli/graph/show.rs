@@ -53,6 +53,12 @@ pub(crate) async fn run(args: &ShowArgs, client: &Client, out: &mut Output<'_>) 
     }
 }
 
+/// A graph with the times of its run; None when it is too large to be drawn.
+pub(crate) fn drawing(graph: &Graph, run: &GraphRun) -> Option<String> {
+    let plan = Plan::new(&graph.graph_function_ids, &graph.graph_connection_data).ok()?;
+    draw::draw(&plan, Some(&Times::of_run(run)), COLUMNS)
+}
+
 fn print(graph: &Graph, plan: &Plan, run: Option<&GraphRun>, out: &mut Output<'_>) -> Result<(), Failure> {
     let times = run.map(Times::of_run);
     let columns = rustix::termios::tcgetwinsize(std::io::stdout())

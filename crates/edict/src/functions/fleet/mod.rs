@@ -14,6 +14,7 @@ pub(crate) use service::Service;
 
 use crate::error::ApiError;
 use crate::execution::{Home, Runner};
+use crate::executors::wake::{Bell, LOOK};
 use crate::settings::Settings;
 use dashmap::DashMap;
 use edict_client::records::{AssignedFunction, ManageFunction};
@@ -25,9 +26,6 @@ use tenure::Tenure;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-/// How often a fleet looks by itself for what it may not have been told.
-const LOOK: Duration = Duration::from_secs(2);
-
 /// The functions of this executor.
 pub(crate) struct Fleet {
     around: Arc<Surroundings>,
@@ -35,7 +33,7 @@ pub(crate) struct Fleet {
     tenure: Option<Tenure>,
     services: DashMap<String, Arc<Service>>,
     keepers: Mutex<JoinSet<()>>,
-    wake: Notify,
+    bell: Bell,
     /// One look at a time; true when there is to be none any more.
     syncing: tokio::sync::Mutex<bool>,
 }
@@ -45,6 +43,7 @@ impl Fleet {
         runner: Arc<Runner>,
         home: Arc<Home>,
         tenure: Option<Tenure>,
+        bell: Bell,
         settings: &Settings,
     ) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -63,7 +62,7 @@ impl Fleet {
             tenure,
             services: DashMap::new(),
             keepers: Mutex::default(),
-            wake: Notify::new(),
+            bell,
             syncing: tokio::sync::Mutex::new(false),
         })
     }
@@ -92,13 +91,9 @@ impl Fleet {
         service.manage(&self.around, command).await
     }
 
-    /// Looks soon whether something has changed.
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-
     /// Keeps the functions as they are wanted, for as long as it is polled.
     pub(crate) async fn run(self: Arc<Self>) {
+        let mut rung = self.bell.listen();
         loop {
             if let Err(error) = self.sync().await {
                 tracing::warn!(
@@ -106,7 +101,7 @@ impl Fleet {
                     "cannot look which functions are wanted; those here go on"
                 );
             }
-            tokio::time::timeout(LOOK, self.wake.notified()).await.ok();
+            tokio::time::timeout(LOOK, rung.changed()).await.ok();
         }
     }
 

@@ -47,6 +47,15 @@ async fn every_route_and_field_of_the_api_is_described() {
         "Job",
         "JobLogRecord",
         "Alloc",
+        "DeployFunction",
+        "Autoscaling",
+        "Function",
+        "FunctionStatus",
+        "ManageFunction",
+        "ReplicaAnswer",
+        "FunctionLog",
+        "FunctionChanges",
+        "AssignedFunction",
     ] {
         let fields = openapi["components"]["schemas"][record]["properties"].as_object();
         for field in fields.unwrap_or_else(|| panic!("{record}")).keys() {
