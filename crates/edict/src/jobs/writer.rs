@@ -55,7 +55,8 @@ pub(super) struct Writer(mpsc::Sender<Order>);
 
 impl Writer {
     /// Starts the task; it ends with its last [`Writer`].
-    pub(super) fn start(store: Store) -> Self {
+    pub(super) fn start(store: &Store) -> Self {
+        let store = store.by_index();
         let (sender, mut inbox) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST);
