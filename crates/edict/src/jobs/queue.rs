@@ -50,7 +50,7 @@ pub(super) enum Change {
 
 impl Queue {
     pub(crate) fn new(store: Store, wakes: Arc<Wakes>) -> Arc<Self> {
-        let writer = Writer::start(store.clone());
+        let writer = Writer::start(&store);
         Arc::new(Self { store, writer, waiters: Waiters::default(), wakes, others: AtomicBool::new(false) })
     }
 

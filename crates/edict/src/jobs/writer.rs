@@ -47,14 +47,16 @@ pub(super) struct LogRow {
     pub(super) records: String,
 }
 
-type Answer = oneshot::Sender<Result<bool, ApiError>>;
+/// A write, and who waits for it.
+type Order = (Write, oneshot::Sender<Result<bool, ApiError>>);
 
 /// The way to the one task that writes.
-pub(super) struct Writer(mpsc::Sender<(Write, Answer)>);
+pub(super) struct Writer(mpsc::Sender<Order>);
 
 impl Writer {
     /// Starts the task; it ends with its last [`Writer`].
-    pub(super) fn start(store: Store) -> Self {
+    pub(super) fn start(store: &Store) -> Self {
+        let store = store.by_index();
         let (sender, mut inbox) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST);
@@ -82,12 +84,12 @@ impl Writer {
 }
 
 /// Splits off what must come in a later transaction: second writes of a job, which would contend with its first.
-fn apart(batch: Vec<(Write, Answer)>) -> (Vec<(Write, Answer)>, Vec<(Write, Answer)>) {
+fn apart(batch: Vec<Order>) -> (Vec<Order>, Vec<Order>) {
     let mut seen = HashSet::new();
     batch.into_iter().partition(|(write, _)| seen.insert(write.job_id().to_owned()))
 }
 
-async fn write(store: &Store, batch: Vec<(Write, Answer)>) {
+async fn write(store: &Store, batch: Vec<Order>) {
     match try_write(store, batch.iter().map(|(write, _)| write)).await {
         Ok(done) => {
             for ((_, answer), done) in batch.into_iter().zip(done) {

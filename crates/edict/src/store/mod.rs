@@ -14,6 +14,7 @@ pub(crate) use open::OpenError;
 pub(crate) use statement::{Arg, Row, Statement};
 
 use edict_filter::Dialect;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 /// The database.
@@ -96,6 +97,20 @@ impl Store {
         match self {
             Self::Sqlite { .. } => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The same database over a connection of its own, on which PostgreSQL goes by an index wherever there is one: it
+    /// would else keep the plan that was right when a table was empty, and read all of it for each change of a row.
+    pub(crate) fn by_index(&self) -> Self {
+        match self {
+            Self::Sqlite { .. } => self.clone(),
+            Self::Postgres(pool) => {
+                let options = (*pool.connect_options()).clone().options([("enable_seqscan", "off")]);
+                let timeout = pool.options().get_acquire_timeout();
+                let own = PgPoolOptions::new().max_connections(1).acquire_timeout(timeout);
+                Self::Postgres(own.connect_lazy_with(options))
+            }
         }
     }
 
