@@ -71,6 +71,8 @@ async fn every_metric_is_listed() {
     let run = json!({"policy_rule_uri": "counted:1.0-test", "input_data": {}});
     let (status, reply) = app.json("POST", "/executor/local/execute_policy", &run).await;
     assert_eq!(status, 200, "{reply}");
+    app.deployed("local", "counted", "counted:1.0-test", json!({})).await;
+    app.called("counted", json!({})).await;
     let metrics = crate::support::http().get(format!("{}/metrics", app.url())).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     let page = text("docs/operations.md");
@@ -79,7 +81,8 @@ async fn every_metric_is_listed() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .filter(|name| !page.contains(&format!("`{name}`")))
         .collect();
-    assert!(metrics.contains("edict_policy_runs_total") && names.is_empty(), "not listed: {names:?}");
+    let all = ["edict_policy_runs_total", "edict_function_calls_total", "edict_function_replicas_ready"];
+    assert!(all.iter().all(|name| metrics.contains(name)) && names.is_empty(), "not listed: {names:?}");
 }
 
 #[test]
