@@ -53,7 +53,7 @@ fn text(labels: Option<&Value>, name: &str) -> Option<String> {
     }
 }
 
-fn missing<'a>(selector: &'a Labels, label: impl Fn(&str) -> Option<String>) -> Vec<(&'a str, &'a str)> {
+fn missing(selector: &Labels, label: impl Fn(&str) -> Option<String>) -> Vec<(&str, &str)> {
     let pairs = selector.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     pairs.filter(|(name, value)| label(name).as_deref() != Some(*value)).collect()
 }
