@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(fits(&bare, &labels(&[("zone", "a")])), Ok(None));
         assert!(fits(&bare, &labels(&[("zone", "b")])).is_err());
         for strange in [json!(7), json!("x"), json!({"id": 1}), Value::Null, json!([7, null, "x"])] {
-            let odd = executor(strange.clone(), strange);
+            let odd = executor(json!({"node_labels": strange.clone()}), strange);
             assert_eq!(fits(&odd, &Labels::new()), Ok(None));
             assert!(fits(&odd, &labels(&[("zone", "a")])).is_err());
         }
