@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     max_jobs: u32,
     places: Arc<Semaphore>,
     /// The jobs that are here, until their end is stored; each with what ends it.
-    here: DashMap<String, CancellationToken>,
+    here: DashMap<String, Here>,
     /// Whether jobs may be waiting in the queue: who comes then must not overtake them.
     backlog: AtomicBool,
     bell: Bell,
@@ -67,11 +67,20 @@ struct Doubts {
     unknown: HashSet<HeldJob>,
 }
 
+/// A job that is here.
+#[derive(Clone, Default)]
+struct Here {
+    /// Ends its attempt.
+    ended: CancellationToken,
+    /// Whether its attempt is over, and what came of it is being stored.
+    over: Arc<AtomicBool>,
+}
+
 /// A place for a job that is being accepted. Dropped without having been used, it is free again.
 pub(super) struct Place {
     worker: Arc<Worker>,
     job_id: String,
-    ended: CancellationToken,
+    here: Here,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -116,9 +125,14 @@ impl Worker {
 
     /// Ends the attempt of a job, if it is here.
     pub(super) fn kill(&self, job_id: &str) {
-        if let Some(ended) = self.here.get(job_id) {
-            ended.cancel();
+        if let Some(here) = self.here.get(job_id) {
+            here.ended.cancel();
         }
+    }
+
+    /// Whether a job is here and its end is yet to be stored.
+    pub(super) fn runs(&self, job_id: &str) -> bool {
+        self.here.get(job_id).is_some_and(|here| !here.over.load(Ordering::SeqCst))
     }
 
     /// A place for a new job, if one is free and nobody waits for it.
@@ -135,12 +149,12 @@ impl Worker {
         match self.here.entry(job_id.to_owned()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(free) => {
-                let ended = CancellationToken::new();
-                free.insert(ended.clone());
+                let here = Here::default();
+                free.insert(here.clone());
                 Some(Place {
                     worker: Arc::clone(self),
                     job_id: job_id.to_owned(),
-                    ended,
+                    here,
                     permit: Some(permit),
                 })
             }
@@ -256,7 +270,7 @@ impl Worker {
             tokio::time::sleep(WATCH).await;
             if !self.has_lease() && !self.here.is_empty() {
                 tracing::warn!("the lease on running jobs is over: ending them");
-                self.here.iter().for_each(|entry| entry.value().cancel());
+                self.here.iter().for_each(|entry| entry.value().ended.cancel());
             }
         }
     }
@@ -278,7 +292,7 @@ impl Worker {
         self.stopping.store(true, Ordering::Release);
         let all_free = || self.places.acquire_many(self.max_jobs);
         if tokio::time::timeout(grace, all_free()).await.is_err() {
-            self.here.iter().for_each(|entry| entry.value().cancel());
+            self.here.iter().for_each(|entry| entry.value().ended.cancel());
         }
         // Each attempt's end is being stored, or its return.
         let stored = async {
@@ -305,9 +319,11 @@ impl Place {
         let worker = Arc::clone(&self.worker);
         let end = tokio::select! {
             biased;
-            () = self.ended.cancelled() => None,
+            () = self.here.ended.cancelled() => None,
             end = attempt::run(&worker.runner, &worker.source, &claimed, &log) => Some(end),
         };
+        // Before it is stored, so that who finds the job here still hears of its end.
+        self.here.over.store(true, Ordering::SeqCst);
         // The process is gone: another may start while this one's end is being stored.
         self.free();
         let end = match end {

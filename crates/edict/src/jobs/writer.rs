@@ -1,9 +1,10 @@
 //! Writes jobs, many in one transaction: each commit waits for the disk, so those that come at the same time share it.
 
 use crate::error::ApiError;
-use crate::store::{Statement, Store, StoreError, Tx};
+use crate::store::{Statement, Store, StoreError};
 use edict_filter::Dialect;
 use std::collections::HashSet;
+use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes in one transaction at most.
@@ -109,15 +110,102 @@ async fn write(store: &Store, batch: Vec<(Write, Answer)>) {
     }
 }
 
+/// Writes everything in one transaction; tells of each whether it was done.
 async fn try_write(store: &Store, batch: impl Iterator<Item = &Write>) -> Result<Vec<bool>, StoreError> {
-    let mut tx = store.begin().await?;
-    let mut done = Vec::new();
-    for write in batch {
-        done.push(write.carry_out(&mut tx, store.dialect()).await?);
-    }
-    tx.commit().await?;
-    Ok(done)
+    let (mut inserts, mut replaces, mut logs) = (Rows::default(), Rows::default(), Rows::default());
+    let ids: Vec<(&str, bool)> = batch
+        .map(|write| {
+            match write {
+                Write::Insert(row) => inserts.add(row),
+                Write::Log(log) => logs.add(log),
+                Write::Replace { row, log } => {
+                    replaces.add(row);
+                    // That of an attempt which has no say any more does no harm.
+                    log.iter().for_each(|log| logs.add(log));
+                }
+            }
+            (write.job_id(), matches!(write, Write::Replace { .. }))
+        })
+        .collect();
+    let replaced = match store.dialect() {
+        Dialect::Sqlite => sqlite(store, inserts, replaces, logs).await?,
+        Dialect::Postgres => {
+            let all = [inserts, replaces, logs].map(|rows| rows.0).into_iter();
+            let statement = all.fold(Statement::new(POSTGRES), |statement, rows| statement.bind(array(rows)));
+            store.fetch::<(String,)>(statement).await?
+        }
+    };
+    let replaced: HashSet<String> = replaced.into_iter().map(|(job_id,)| job_id).collect();
+    Ok(ids.into_iter().map(|(job_id, replaces)| !replaces || replaced.contains(job_id)).collect())
 }
+
+async fn sqlite(
+    store: &Store,
+    inserts: Rows,
+    replaces: Rows,
+    logs: Rows,
+) -> Result<Vec<(String,)>, StoreError> {
+    let mut tx = store.begin().await?;
+    for (sql, rows) in [(SQLITE_INSERT, inserts), (SQLITE_LOG, logs)] {
+        if !rows.0.is_empty() {
+            tx.execute(Statement::new(sql).bind(array(rows.0))).await?;
+        }
+    }
+    let replaced = match replaces.0.is_empty() {
+        true => Vec::new(),
+        false => tx.fetch(Statement::new(SQLITE_REPLACE).bind(array(replaces.0))).await?,
+    };
+    tx.commit().await?;
+    Ok(replaced)
+}
+
+/// Rows as JSON objects, which one statement takes as a list: its text is the same for any number of them.
+#[derive(Default)]
+struct Rows(Vec<String>);
+
+impl Rows {
+    fn add(&mut self, row: &impl ToString) {
+        self.0.push(row.to_string());
+    }
+}
+
+fn array(rows: Vec<String>) -> String {
+    format!("[{}]", rows.join(","))
+}
+
+/// INVARIANT (one-change): a job's row changes only from the revision that the change was made from, and a record in a
+/// final state is never changed: so each job has one final state, and an attempt that was taken away, given up or
+/// cancelled has no say any more.
+const SQLITE_REPLACE: &str = "UPDATE jobs SET revision = r.revision, doc = r.doc, runner_id = r.runner_id, \
+     ready_at = r.ready_at, lost = jobs.lost + r.lost, returned = jobs.returned + r.returned FROM (\
+     SELECT value->>'$.key' AS key, value->>'$.revision' AS revision, value->>'$.doc' AS doc, \
+     value->>'$.runner_id' AS runner_id, value->>'$.ready_at' AS ready_at, value->>'$.lost' AS lost, \
+     value->>'$.returned' AS returned FROM json_each($1)) AS r \
+     WHERE jobs.key = r.key AND jobs.revision = r.revision - 1 RETURNING key";
+
+const SQLITE_INSERT: &str = "INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned) \
+     SELECT value->>'$.key', value->>'$.revision', value->>'$.doc', value->>'$.runner_id', value->>'$.ready_at', \
+     value->>'$.lost', value->>'$.returned' FROM json_each($1)";
+
+/// Records that were sent before without being acknowledged come again, with those that followed.
+const SQLITE_LOG: &str = "INSERT INTO job_logs (job_id, attempt, first, records) \
+     SELECT value->>'$.job_id', value->>'$.attempt', value->>'$.first', value->>'$.records' FROM json_each($1) \
+     WHERE true ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records";
+
+/// All three in one statement, which is its own transaction: one round trip, one commit.
+const POSTGRES: &str = "WITH inserted AS (\
+     INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned) \
+     SELECT key, revision, doc, runner_id, ready_at, lost, returned FROM jsonb_to_recordset($1::jsonb) AS r (\
+     key text, revision bigint, doc jsonb, runner_id text, ready_at bigint, lost bigint, returned bigint)\
+     ), logged AS (\
+     INSERT INTO job_logs (job_id, attempt, first, records) \
+     SELECT job_id, attempt, first, records FROM jsonb_to_recordset($3::jsonb) AS r (\
+     job_id text, attempt bigint, first bigint, records text) \
+     ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records\
+     ) UPDATE jobs SET revision = r.revision, doc = r.doc, runner_id = r.runner_id, ready_at = r.ready_at, \
+     lost = jobs.lost + r.lost, returned = jobs.returned + r.returned FROM jsonb_to_recordset($2::jsonb) AS r (\
+     key text, revision bigint, doc jsonb, runner_id text, ready_at bigint, lost bigint, returned bigint) \
+     WHERE jobs.key = r.key AND jobs.revision = r.revision - 1 RETURNING jobs.key";
 
 impl Write {
     fn job_id(&self) -> &str {
@@ -126,73 +214,26 @@ impl Write {
             Self::Log(log) => &log.job_id,
         }
     }
+}
 
-    async fn carry_out(&self, tx: &mut Tx, dialect: Dialect) -> Result<bool, StoreError> {
-        match self {
-            Self::Insert(row) => tx.execute(row.insert(dialect)).await.map(|_| true),
-            Self::Log(log) => tx.execute(log.upsert()).await.map(|_| true),
-            Self::Replace { row, log } => {
-                if tx.execute(row.replace(dialect)).await? == 0 {
-                    return Ok(false);
-                }
-                if let Some(log) = log {
-                    tx.execute(log.upsert()).await?;
-                }
-                Ok(true)
-            }
-        }
+impl fmt::Display for Row {
+    /// As a JSON object; ids are made of characters that need no escapes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { job_id, revision, doc, runner_id, ready_at, lost, returned } = self;
+        let runner_id = serde_json::Value::from(runner_id.clone());
+        write!(
+            f,
+            "{{\"key\":\"{job_id}\",\"revision\":{revision},\"runner_id\":{runner_id},\"ready_at\":{ready_at},\
+             \"lost\":{lost},\"returned\":{returned},\"doc\":{doc}}}"
+        )
     }
 }
 
-impl Row {
-    fn bound(&self, sql: String) -> Statement {
-        Statement::new(sql)
-            .bind(self.job_id.as_str())
-            .bind(i64::try_from(self.revision).unwrap_or(i64::MAX))
-            .bind(self.doc.as_str())
-            .bind(self.runner_id.clone())
-            .bind(self.ready_at)
-            .bind(self.lost)
-            .bind(self.returned)
-    }
-
-    fn insert(&self, dialect: Dialect) -> Statement {
-        let doc = document(dialect);
-        self.bound(format!(
-            "INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned) \
-             VALUES ($1, $2, {doc}, $4, $5, $6, $7)"
-        ))
-    }
-
-    /// INVARIANT (one-change): a job's row changes only from the revision that the change was made from, and a record
-    /// in a final state is never changed: so each job has one final state, and an attempt that was taken away, given
-    /// up or cancelled has no say any more.
-    fn replace(&self, dialect: Dialect) -> Statement {
-        let doc = document(dialect);
-        self.bound(format!(
-            "UPDATE jobs SET revision = $2, doc = {doc}, runner_id = $4, ready_at = $5, lost = lost + $6, \
-             returned = returned + $7 \
-             WHERE key = $1 AND revision = $2 - 1"
-        ))
-    }
-}
-
-fn document(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Sqlite => "$3",
-        Dialect::Postgres => "$3::jsonb",
-    }
-}
-
-impl LogRow {
-    /// Records that were sent before without being acknowledged come again, with those that followed.
-    fn upsert(&self) -> Statement {
-        let sql = "INSERT INTO job_logs (job_id, attempt, first, records) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records";
-        Statement::new(sql)
-            .bind(self.job_id.as_str())
-            .bind(i64::from(self.attempt))
-            .bind(i64::from(self.first))
-            .bind(self.records.as_str())
+impl fmt::Display for LogRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { job_id, attempt, first, records } = self;
+        let object =
+            serde_json::json!({"job_id": job_id, "attempt": attempt, "first": first, "records": records});
+        object.fmt(f)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError};
 use crate::settings::Settings;
+use sqlx::Connection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -16,6 +17,9 @@ pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a connection: callers of a server whose database is away learn it while they still listen.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// A connection that was used so lately is there.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,8 @@ impl Store {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            // A file cannot hang up.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .map_err(StoreError::from)?;
@@ -102,6 +108,7 @@ impl Store {
         let options = options.read_only(true).create_if_missing(false).pragma("cache_size", "-1024");
         let readers = SqlitePoolOptions::new()
             .max_connections(connections.saturating_sub(1).max(1))
+            .test_before_acquire(false)
             .connect_lazy_with(options);
         restrict(path);
         Ok(Self::Sqlite { writer, readers })
@@ -117,6 +124,17 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT_LIMIT)
+            // Asking a connection whether it is there costs as much as using it: only those are asked that had time to
+            // be lost.
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for < FRESH {
+                        return Ok(true);
+                    }
+                    connection.ping().await.map(|()| true)
+                })
+            })
             .connect_with(options)
             .await
             .map_err(StoreError::from)?;
