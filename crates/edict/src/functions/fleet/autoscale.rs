@@ -35,6 +35,7 @@ pub(super) struct Autoscaler {
     wanted: VecDeque<(Instant, u32)>,
     /// Growth, and when; the oldest first.
     growth: VecDeque<(Instant, u32)>,
+    begun: bool,
 }
 
 impl Autoscaler {
@@ -46,8 +47,10 @@ impl Autoscaler {
         let age = |then: Instant| now.saturating_duration_since(then);
         self.wanted.retain(|(then, _)| age(*then) <= up.max(down));
         self.growth.retain(|(then, _)| age(*then) < GROWTH_PERIOD);
-        if self.wanted.is_empty() {
-            // A load that nobody remembers is taken to have been what there are replicas for.
+        if !self.begun {
+            // A load that nobody remembers is taken to have been what there are replicas for. Only once: a window that
+            // is shorter than the time between two looks would hold the present number for ever.
+            self.begun = true;
             self.wanted.push_back((now, current));
         }
         let proposed = proposal(rule, current, usage);
@@ -124,6 +127,14 @@ mod tests {
 
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_window_that_is_shorter_than_the_time_between_looks_holds_nothing() {
+        let (start, rule) = (Instant::now(), rule(1, 10, 50, 1, 1));
+        let mut autoscaler = Autoscaler::default();
+        assert_eq!(autoscaler.decide(start, &rule, 2, &usage(&[1.0; 2])), 2, "what was before is not known");
+        assert_eq!(autoscaler.decide(after(start, 5), &rule, 2, &usage(&[1.0; 2])), 1);
     }
 
     #[test]
