@@ -50,6 +50,8 @@ async fn every_route_and_field_of_the_api_is_described() {
         "ManageFunction",
         "ReplicaAnswer",
         "AssignedFunction",
+        "FunctionLog",
+        "FunctionChanges",
         "SubmitJob",
         "Job",
         "JobLogRecord",
