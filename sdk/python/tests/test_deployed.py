@@ -133,6 +133,9 @@ def test_a_function(client, uri, deploy):
         client.update_function(name, {"$set": {"replicas": 3}}, revision=function["revision"])
     assert client.wait_function(name)["function_status"]["ready"] == 1
     assert client.call_function(name, None)["limit"] == 7
+    client.update_function(name, {"policy_rule_uri": uri, "policy_rule_parameters": {"limit": 1}})
+    client.wait_function(name)
+    assert client.call_function(name, None)["limit"] == 1, "the last writer wins"
     assert client.function_logs(name, limit=1)[0]["message"] == "asked for ['ip']"
     client.remove_function(name)
     for request in (client.get_function, client.function_logs, client.remove_function, client.wait_function):

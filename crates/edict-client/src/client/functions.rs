@@ -31,8 +31,8 @@ impl Client {
         Ok(self.post(&segments, function).await?.data)
     }
 
-    /// Changes a function: `change` is a full record, or an object of update operators such as `$set`. Its replicas
-    /// are replaced one after the other, and no call fails.
+    /// Changes a function: `change` is some fields of a deployment (`{"replicas": 3}`), or an object of update operators
+    /// on its record. Its replicas are replaced one after the other, and no call fails.
     ///
     /// With `if_match`, only if the record still has that revision; otherwise the error is a conflict.
     pub async fn update_function(

@@ -39,6 +39,24 @@ pub struct DeployFunction {
     pub alloc: Option<Alloc>,
 }
 
+impl DeployFunction {
+    /// Every field that a payload may hold.
+    pub const fn known_fields() -> &'static [&'static str] {
+        &[
+            "name",
+            "policy_rule_uri",
+            "policy_rule_parameters",
+            "policy_rule_settings",
+            "replicas",
+            "autoscaling",
+            "node_selector",
+            "function_metadata",
+            "function_tags",
+            "alloc",
+        ]
+    }
+}
+
 /// How the number of replicas follows the load: the rule of Kubernetes' horizontal pod autoscaler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -127,6 +145,30 @@ pub struct Function {
     /// 1, 2, …; set by the server, and what `If-Match` compares.
     #[serde(default)]
     pub revision: u64,
+}
+
+impl Function {
+    /// Every field of a record.
+    pub const fn known_fields() -> &'static [&'static str] {
+        &[
+            "function_id",
+            "function_executor_id",
+            "function_executor_uri",
+            "function_metadata",
+            "function_tags",
+            "function_policy_rule_uri",
+            "function_policy_data",
+            "policy_rule_parameters",
+            "policy_rule_settings",
+            "replicas",
+            "autoscaling",
+            "node_selector",
+            "function_status",
+            "created_at",
+            "updated_at",
+            "revision",
+        ]
+    }
 }
 
 /// What a function's replicas are doing.

@@ -53,7 +53,7 @@ fn text(labels: Option<&Value>, name: &str) -> Option<String> {
     }
 }
 
-fn missing<'a>(selector: &'a Labels, label: impl Fn(&str) -> Option<String>) -> Vec<(&'a str, &'a str)> {
+fn missing(selector: &Labels, label: impl Fn(&str) -> Option<String>) -> Vec<(&str, &str)> {
     let pairs = selector.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     pairs.filter(|(name, value)| label(name).as_deref() != Some(*value)).collect()
 }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(fits(&bare, &labels(&[("zone", "a")])), Ok(None));
         assert!(fits(&bare, &labels(&[("zone", "b")])).is_err());
         for strange in [json!(7), json!("x"), json!({"id": 1}), Value::Null, json!([7, null, "x"])] {
-            let odd = executor(strange.clone(), strange);
+            let odd = executor(json!({"node_labels": strange.clone()}), strange);
             assert_eq!(fits(&odd, &Labels::new()), Ok(None));
             assert!(fits(&odd, &labels(&[("zone", "a")])).is_err());
         }

@@ -4,6 +4,7 @@ use super::{EXECUTORS, LOCAL, record, status};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::functions;
 use crate::http::{Body, Data, Path};
 use crate::store::documents::to_document;
 use crate::store::{Statement, Store, StoreError};
@@ -103,7 +104,11 @@ async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<(), 
             None => EXECUTORS.insert(&mut tx, store.dialect(), id, &document).await.map(|()| true),
         };
         match written {
-            Ok(true) => return Ok(tx.commit().await?),
+            Ok(true) => {
+                let address = Some(heartbeat.executor_host_uri.as_str());
+                tx.execute(functions::status::follow(store.dialect(), (id, id), address)).await?;
+                return Ok(tx.commit().await?);
+            }
             // Someone else registered or changed it in between: look again.
             Ok(false) | Err(StoreError::Exists) => {}
             Err(error) => return Err(error.into()),

@@ -4,6 +4,7 @@ use super::{EXECUTORS, LOCAL, alias, record};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::functions;
 use crate::http::{Body, Data, IfMatch, Path, Reply};
 use crate::store::Statement;
 use crate::store::documents::Change;
@@ -29,13 +30,16 @@ pub(crate) async fn update(
     Body(payload): Body<Value>,
 ) -> Result<Data<Executor>, ApiError> {
     let payload = alias::in_update(payload);
+    let dialect = app.registry.store.dialect();
     let updated = EXECUTORS
         .update(&app.registry.store, &id, if_match, payload, |fields, old: &Executor| {
             let new = record::from_payload(fields, Some(old))?;
             if id == LOCAL && new.executor_id != LOCAL {
                 return Err(builtin("renamed"));
             }
-            let also = if new.executor_id == id { Vec::new() } else { moved(&id, &new.executor_id) };
+            let mut also = if new.executor_id == id { Vec::new() } else { moved(&id, &new.executor_id) };
+            let ids = (id.as_str(), new.executor_id.as_str());
+            also.push(functions::status::follow(dialect, ids, new.executor_host_uri.as_deref()));
             Ok(Change { key: new.executor_id.clone(), new, also })
         })
         .await?;

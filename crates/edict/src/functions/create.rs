@@ -74,7 +74,7 @@ pub(crate) async fn create_on_no_executor(
 }
 
 fn checked(payload: Object) -> Result<DeployFunction, ApiError> {
-    let deployment: DeployFunction = document(payload, &record::DEPLOYMENT_FIELDS)?;
+    let deployment: DeployFunction = document(payload, DeployFunction::known_fields())?;
     record::check_name(&deployment.name)?;
     record::check_bounds(deployment.replicas, deployment.autoscaling.as_ref())?;
     Ok(deployment)

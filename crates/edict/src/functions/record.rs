@@ -17,20 +17,6 @@ pub(super) const OWN_FIELDS: [&str; 8] = [
     "revision",
 ];
 
-/// Fields of a deployment.
-pub(super) const DEPLOYMENT_FIELDS: [&str; 10] = [
-    "name",
-    "policy_rule_uri",
-    "policy_rule_parameters",
-    "policy_rule_settings",
-    "replicas",
-    "autoscaling",
-    "node_selector",
-    "function_metadata",
-    "function_tags",
-    "alloc",
-];
-
 /// Words that stand in the place of a name in some route.
 const ROUTES: [&str; 6] = ["call_function", "create", "deployments", "management", "query", "remove"];
 

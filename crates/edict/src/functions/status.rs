@@ -30,6 +30,21 @@ pub(crate) async fn report(
     Ok(Data::new(status))
 }
 
+/// An executor has another id or address now: its functions' records follow.
+pub(crate) fn follow(dialect: Dialect, (from, to): (&str, &str), address: Option<&str>) -> Statement {
+    let assign = match dialect {
+        Dialect::Sqlite => {
+            "json_set(doc, '$.function_executor_id', $1, '$.function_executor_uri', nullif($2, ''))"
+        }
+        Dialect::Postgres => {
+            "jsonb_set(jsonb_set(doc, '{function_executor_id}', to_jsonb($1::text)), '{function_executor_uri}', \
+             coalesce(to_jsonb(nullif($2::text, '')), 'null'))"
+        }
+    };
+    let sql = format!("UPDATE functions SET doc = {assign} WHERE function_executor_id = $3");
+    Statement::new(sql).bind(to).bind(address.unwrap_or_default()).bind(from)
+}
+
 /// Writes a status into a record. It is an observation, no change by a user: the revision stays, so that nobody's
 /// `If-Match` fails because of it.
 ///

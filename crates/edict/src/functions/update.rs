@@ -91,7 +91,7 @@ impl Change {
             Self::Operators(update, payload) => changed(old, Some(update), payload)?,
             Self::Fields(fields) => merged(old, fields)?,
         };
-        let mut new: Function = document(fields, &KNOWN)?;
+        let mut new: Function = document(fields, Function::known_fields())?;
         new.updated_at = crate::now();
         new.revision = old.revision + 1;
         Ok(new)
@@ -121,33 +121,13 @@ impl Change {
     }
 }
 
-/// Fields of a record.
-const KNOWN: [&str; 16] = [
-    "function_id",
-    "function_executor_id",
-    "function_executor_uri",
-    "function_metadata",
-    "function_tags",
-    "function_policy_rule_uri",
-    "function_policy_data",
-    "policy_rule_parameters",
-    "policy_rule_settings",
-    "replicas",
-    "autoscaling",
-    "node_selector",
-    "function_status",
-    "created_at",
-    "updated_at",
-    "revision",
-];
-
 /// The record with some fields of a deployment in place of its own.
 fn merged(old: &Function, fields: &Object) -> Result<Object, ApiError> {
     let mut deployment = fields.clone();
     // So that a part of a deployment can be checked like a whole one.
     deployment.entry("name").or_insert_with(|| old.function_id.clone().into());
     deployment.entry("policy_rule_uri").or_insert_with(|| old.function_policy_rule_uri.clone().into());
-    let checked: DeployFunction = document(deployment, &record::DEPLOYMENT_FIELDS)?;
+    let checked: DeployFunction = document(deployment, DeployFunction::known_fields())?;
     let fixed = if checked.name != old.function_id {
         Some("`name` cannot be changed: deploy another function")
     } else if checked.alloc.is_some() {

@@ -59,6 +59,26 @@ impl Cli {
         told
     }
 
+    /// What somebody at a terminal sees; it must succeed.
+    pub(crate) fn at_terminal(&self, python: &str, arguments: &[&str]) -> String {
+        const SPAWN: &str =
+            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+        let edict = self.command(arguments);
+        let mut command = Command::new(python);
+        command.args(["-c", SPAWN, EDICT]).args(arguments);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, value) in edict.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.env("TERM", "xterm").output().unwrap();
+        let seen = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {seen}{}", String::from_utf8_lossy(&output.stderr));
+        seen
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join(name), text).unwrap();
     }

@@ -1,6 +1,7 @@
 //! `edict function` as operators and their scripts use it.
 
 use crate::cli::Cli;
+use crate::sdk::python;
 use crate::support::{TestApp, policy};
 use serde_json::{Value, json};
 
@@ -67,6 +68,8 @@ async fn a_function_from_its_deployment_to_its_removal() {
     let scaled = cli.json(&["function", "scale", "check", "3", "--wait"]);
     assert_eq!(scaled["function_status"]["ready"], 3);
     assert_eq!(call(&cli, "check")["limit"], 8, "later replicas know what management changed");
+    cli.done(&["function", "update", "check", "--parameters", r#"{"limit": 5}"#, "--wait"]);
+    assert_eq!(call(&cli, "check")["limit"], 5, "the last writer wins, with the value of before, too");
 
     let mut next = policy("counter", &COUNTER.replace("self.rule_id}", "\"next\"}"));
     next["version"] = json!("2.0");
@@ -122,6 +125,19 @@ async fn waiting_can_end_before_the_rollout_does() {
     let told = cli.fails(7, &deploy("slow", &slow, &["--for", "200ms"]));
     assert!(told.contains("0 of 1 replicas") && told.contains("edict function get slow"), "{told}");
     cli.done(&["function", "remove", "slow"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_waits_and_sees_replicas_get_ready() {
+    let Some(python) = python() else { return };
+    let (app, cli, _) = start().await;
+    let slow = format!("import time\ntime.sleep(2)\n{COUNTER}");
+    let slow = app.register_record(policy("slow", &slow)).await;
+    let seen = cli.at_terminal(&python, &deploy("slow", &slow, &["--replicas", "2"]));
+    assert!(seen.contains("0/2 replicas ready"), "{seen}");
+    assert_eq!(cli.json(&["function", "get", "slow"])["function_status"]["state"], "ready", "it has waited");
+    let seen = cli.at_terminal(&python, &["function", "scale", "slow", "3", "--no-wait"]);
+    assert_eq!(seen.trim(), "slow");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! `edict job` as scripts use it.
 
 use crate::cli::Cli;
+use crate::sdk::python;
 use crate::support::{TestApp, policy, policy_source};
 use serde_json::{Value, json};
 
@@ -117,6 +118,15 @@ async fn waiting_can_end_before_the_job_does() {
     assert_eq!(cli.done(&["job", "cancel", &id]).trim(), format!("cancelled {id}"));
     assert!(cli.fails(1, &["job", "wait", &id]).contains("cancelled"));
     assert!(cli.fails(4, &["job", "cancel", &id]).contains("code: job_finished"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_sees_how_a_job_gets_on() {
+    let Some(python) = python() else { return };
+    let (_app, cli, uri) = start().await;
+    let arguments = ["job", "submit", "--policy", &uri, "--input", r#"{"sleep": 2}"#, "--wait"];
+    let seen = cli.at_terminal(&python, &arguments);
+    assert!(seen.contains("running") && seen.contains("\"sleep\": 2"), "{seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

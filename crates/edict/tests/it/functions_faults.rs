@@ -305,6 +305,11 @@ async fn a_killed_executor_is_502_until_it_is_back() {
         assert_ne!(after, before);
         let (_, changes) = app.get("/function/f/changes").await;
         assert_eq!(changes["data"]["parameters"], json!({"n": 1}));
+        let (_, record) = app.get("/function/f").await;
+        assert_eq!(record["data"]["function_executor_uri"], executor.url(), "its new address");
+        let rename = json!({"$set": {"executor_id": "e2"}});
+        assert_eq!(app.json("PUT", "/executor/e1", &rename).await.0, 200);
+        assert_eq!(app.get("/function/f").await.1["data"]["function_executor_id"], "e2");
     }
 }
 
@@ -357,4 +362,62 @@ async fn servers_side_by_side_share_functions() {
     }
     let (_, changes) = client(&second, "GET", "/function/f/changes", json!(0)).await;
     assert_eq!(changes["data"]["parameters"], json!({"n": 2}));
+}
+
+/// Commands, scaling and deaths at once: in the end every replica has every change, and none was replaced for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_is_lost_between_replicas_that_come_and_go() {
+    for database in Database::each() {
+        let app = TestApp::builder().database(database).start();
+        let executor = TestApp::executor("e1", &app).start();
+        let source = r#"
+import os
+class AIOSv1PolicyRule:
+    def __init__(self, rule_id, settings, parameters):
+        self.rule_id, self.settings, self.parameters = rule_id, settings, parameters
+
+    def eval(self, parameters, input_data, context):
+        if input_data == "die": os._exit(3)
+        return sorted(parameters)
+
+    def management(self, action, data):
+        self.parameters[action] = 1
+"#;
+        let uri = app.register_record(policy("set", source)).await;
+        for id in ["local", "e1"] {
+            app.deployed(id, "f", &uri, json!({"replicas": 2})).await;
+            let commands = async {
+                for number in 0..20 {
+                    let (status, told) = app.command("f", &format!("c{number:02}"), json!({})).await;
+                    assert_eq!(status, 200, "{told}");
+                }
+            };
+            let scaling = async {
+                for replicas in [4, 1, 3, 2, 4] {
+                    let change = json!({"replicas": replicas});
+                    assert_eq!(app.change_function("f", &change).await.0, 200);
+                }
+            };
+            let ((), ()) = futures::future::join(commands, scaling).await;
+            // Deaths beside commands: a command whose first replica dies fails, and may be repeated.
+            for number in 20..25 {
+                let action = format!("c{number:02}");
+                let (died, mut told) =
+                    futures::future::join(app.call("f", json!("die")), app.command("f", &action, json!({})))
+                        .await;
+                assert_eq!(refusal(&died), (502, "policy_crashed"));
+                while told.0 != 200 {
+                    assert_eq!(told.0, 502, "{}", told.1);
+                    told = app.command("f", &action, json!({})).await;
+                }
+            }
+            let expected: Vec<String> = (0..25).map(|number| format!("c{number:02}")).collect();
+            app.settled("f").await;
+            for _ in 0..12 {
+                assert_eq!(app.called("f", json!(0)).await, json!(expected));
+            }
+            app.send("DELETE", "/function/deployments/remove/f", "").await;
+        }
+        drop(executor);
+    }
 }

@@ -209,27 +209,56 @@ async fn what_a_database_cannot_hold_is_left_out_of_the_record() {
     }
 }
 
-/// Deploys functions that answer from one template; returns their names.
-async fn many(app: &TestApp, count: usize) -> Vec<String> {
-    // Nodes are functions, and each has a process: few functions have many nodes' names here no more than in life.
-    let names: Vec<String> = (0..count).map(|place| format!("n{place}")).collect();
-    for name in &names {
-        app.deploy_node(name, "return (input_data if isinstance(input_data, int) else 0) + 1").await;
+/// An executor that answers every call itself: 500 functions without 500 processes. It adds one to numbers, and counts
+/// anything else as 0; the answer waits until `together` calls are there.
+async fn counting_executor(app: &TestApp, together: usize) -> tokio::task::JoinHandle<()> {
+    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(together));
+    let answer = move |body: String| {
+        let barrier = std::sync::Arc::clone(&barrier);
+        async move {
+            barrier.wait().await;
+            let number = serde_json::from_str::<Value>(&body).unwrap().as_i64().unwrap_or_default();
+            json!({"success": true, "data": number + 1}).to_string()
+        }
+    };
+    let router = axum::Router::new()
+        .route("/function/call_function/{name}", axum::routing::post(answer))
+        .fallback(|| async { "{}" });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let id = format!("counting-{together}");
+    let executor =
+        json!({"executor_id": id, "executor_host_uri": format!("http://{}", listener.local_addr().unwrap())});
+    assert_eq!(app.json("POST", "/executor", &executor).await.0, 200);
+    let path = format!("/function/deployments/create/{id}");
+    let uri = app.add(&format!("p{together}"), "return 0").await;
+    for number in 0..500 {
+        let function = json!({"name": format!("{id}-{number}"), "policy_rule_uri": uri});
+        let (status, reply) = app.json("POST", &path, &function).await;
+        assert_eq!(status, 200, "{reply}");
     }
-    names
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_chain_and_many_side_by_side() {
+async fn five_hundred_in_a_chain_and_five_hundred_side_by_side() {
     let app = TestApp::start();
-    let names = many(&app, 24).await;
-    let ids: Vec<&str> = names.iter().map(String::as_str).collect();
-    let chain: serde_json::Map<String, Value> =
-        ids.windows(2).map(|pair| (pair[0].to_owned(), json!([pair[1]]))).collect();
-    let uri = app.graph("chain", &ids, Value::Object(chain)).await;
-    assert_eq!(app.output(&uri, json!(0)).await, 24);
-    let uri = app.graph("wide", &ids, json!({})).await;
-    let output = app.output(&uri, json!(0)).await;
-    assert_eq!(output.as_object().unwrap().len(), 24);
-    assert!(output.as_object().unwrap().values().all(|value| value == 1));
+    for (together, chained) in [(1, true), (500, false)] {
+        let server = counting_executor(&app, together).await;
+        let names: Vec<String> = (0..500).map(|number| format!("counting-{together}-{number}")).collect();
+        let ids: Vec<&str> = names.iter().map(String::as_str).collect();
+        let edges: serde_json::Map<String, Value> = match chained {
+            true => ids.windows(2).map(|pair| (pair[0].to_owned(), json!([pair[1]]))).collect(),
+            false => serde_json::Map::new(),
+        };
+        let uri = app.graph(&format!("g{together}"), &ids, Value::Object(edges)).await;
+        let output = app.output(&uri, json!(0)).await;
+        if chained {
+            assert_eq!(output, 500);
+        } else {
+            // Nobody answers before all 500 are there: they do run at the same time.
+            let output = output.as_object().unwrap();
+            assert!(output.len() == 500 && output.values().all(|value| value == 1));
+        }
+        server.abort();
+    }
 }

@@ -17,6 +17,7 @@ mod auth;
 mod bad_input;
 mod cli;
 mod cli_functions;
+mod cli_graphs;
 mod cli_jobs;
 mod code;
 mod context;

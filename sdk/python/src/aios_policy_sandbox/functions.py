@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union, cast
+from typing import Any, Optional, cast
 
 from .api import LONGEST_WAIT, Api, Filter, Names, Update, given, path_of
 from .errors import FunctionFailed, WaitTimedOut
@@ -59,12 +59,12 @@ class Functions(Api):
         path = path_of(*create) if executor_id is None else path_of(*create, executor_id)
         return cast(Function, self._data("POST", path, body))
 
-    def update_function(
-        self, name: str, update: Union[Function, Update], *, revision: Optional[int] = None
-    ) -> Function:
-        """Change a function by operators or a full record, as `update_policy`; replicas follow without failing a call.
+    def update_function(self, name: str, update: Update, *, revision: Optional[int] = None) -> Function:
+        """Change a function; returns the record, while its replicas follow one by one, without failing a call.
 
-        For example `{"$set": {"function_policy_rule_uri": "ip_allowlist:1.1-beta"}}` or `{"$set": {"replicas": 3}}`.
+        update: some fields of a deployment (`{"replicas": 3}`; None takes a field away), or operators on the record
+        (`{"$set": {"autoscaling.max_replicas": 5}}`). Naming `policy_rule_uri`, even the present one, takes the policy
+        as it is now. revision: only if it is still the one given, else Conflict.
         """
         return cast(Function, self._put(path_of("function", "deployments", name), update, revision))
 

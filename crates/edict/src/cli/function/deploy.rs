@@ -37,21 +37,21 @@ pub(super) struct ScalingArgs {
 }
 
 impl ScalingArgs {
+    pub(super) fn is_given(&self) -> bool {
+        self.min.is_some() || self.max.is_some() || self.target_cpu.is_some()
+    }
+
     /// The rule with what the options say in its place; None when they say nothing.
     pub(super) fn over(&self, mut rule: Object) -> Result<Option<Object>, Failure> {
+        if !self.is_given() {
+            return Ok(None);
+        }
         let options = [
             ("min_replicas", self.min),
             ("max_replicas", self.max),
             ("target_cpu_utilization_percentage", self.target_cpu),
         ];
-        if options.iter().all(|(_, value)| value.is_none()) {
-            return Ok(None);
-        }
-        for (field, value) in options {
-            if let Some(value) = value {
-                rule.insert(field.to_owned(), json!(value));
-            }
-        }
+        rule.extend(options.into_iter().filter_map(|(field, value)| Some((field.to_owned(), json!(value?)))));
         if rule.contains_key("max_replicas") {
             Ok(Some(rule))
         } else {

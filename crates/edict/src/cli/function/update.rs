@@ -3,18 +3,22 @@
 use super::super::failure::Failure;
 use super::super::json;
 use super::super::output::Output;
+use super::super::request::Request;
 use super::deploy::ScalingArgs;
 use super::rollout::{self, RolloutArgs};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use edict_client::Client;
 use edict_client::records::{Function, Object};
 use serde_json::{Value, json};
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args([
+    "policy", "parameters", "settings", "replicas", "min", "max", "target_cpu", "no_autoscaling",
+])))]
 pub(super) struct UpdateArgs {
     /// For example `check-ip-fn`
     name: String,
-    /// The policy that it serves from now on; the present one, as it is now, when left out
+    /// The policy that it serves from now on; naming the present one takes it as it is now
     #[arg(long, value_name = "URI")]
     policy: Option<String>,
     /// What it overrides of the policy's parameters from now on: a JSON object, @file, or - for stdin
@@ -48,27 +52,21 @@ pub(super) struct ScaleArgs {
 pub(super) async fn update(args: &UpdateArgs, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
     let parameters = json::read_optional("--parameters", args.parameters.as_deref())?;
     let settings = json::read_optional("--settings", args.settings.as_deref())?;
-    let function = client.get_function(&args.name, None).await?;
-    let mut change = Object::new();
-    let policy = args.policy.as_ref().unwrap_or(&function.function_policy_rule_uri);
-    change.insert("function_policy_rule_uri".to_owned(), json!(policy));
-    for (field, value) in [("policy_rule_parameters", parameters), ("policy_rule_settings", settings)] {
-        if let Some(value) = value {
-            change.insert(field.to_owned(), Value::Object(value));
-        }
+    let mut change = Request::default();
+    change.set("policy_rule_uri", args.policy.as_ref())?;
+    change.set("policy_rule_parameters", parameters)?;
+    change.set("policy_rule_settings", settings)?;
+    change.set("replicas", args.replicas)?;
+    change.set("autoscaling", args.no_autoscaling.then_some(Value::Null))?;
+    let mut read = None;
+    if args.scaling.is_given() {
+        let function = client.get_function(&args.name, None).await?;
+        change.set("autoscaling", args.scaling.over(rule_of(&function)?)?)?;
+        // The rest of the rule that was read is written again.
+        read = Some(function.revision);
     }
-    if let Some(replicas) = args.replicas {
-        change.insert("replicas".to_owned(), json!(replicas));
-    }
-    if let Some(rule) = args.scaling.over(rule_of(&function)?)? {
-        change.insert("autoscaling".to_owned(), Value::Object(rule));
-    } else if args.no_autoscaling {
-        change.insert("autoscaling".to_owned(), Value::Null);
-    }
-    // What was read is part of what is written.
-    let stored =
-        client.update_function(&args.name, &json!({"$set": change}), Some(function.revision)).await?;
-    rollout::finish(&args.rollout, client, stored.record, out).await
+    let function = client.update_function(&args.name, &change, read).await?.record;
+    rollout::finish(&args.rollout, client, function, out).await
 }
 
 fn rule_of(function: &Function) -> Result<Object, Failure> {

@@ -7,6 +7,7 @@ use super::times::{milliseconds, word};
 use clap::Args;
 use edict_client::Client;
 use edict_client::records::{ExecuteGraph, GraphRun, NodeRun, Seconds};
+use serde_json::Value;
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
@@ -37,7 +38,9 @@ pub(crate) async fn run(args: RunArgs, client: &Client, out: &mut Output<'_>) ->
     if out.is_json() && args.trace {
         return out.json(&execution);
     }
-    out.json(&execution.data)?;
+    let data: Value = serde_json::from_str(execution.data.get())
+        .map_err(|error| Failure::failed(format!("cannot print the result: {error}")))?;
+    out.json(&data)?;
     match &execution.trace {
         Some(run) => table(run, out),
         None => Ok(()),

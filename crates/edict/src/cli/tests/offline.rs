@@ -61,6 +61,7 @@ fn global_options_go_anywhere() {
         "edict job wait j --for soon",
         "edict function deploy --name f",
         "edict function deploy f.yaml --no-wait --for 5m",
+        "edict function update f",
         "edict function update f --no-autoscaling --max 3",
         "edict function scale f many",
     ] {

@@ -4,7 +4,7 @@ use super::edition::Edition;
 use super::keeper::Surroundings;
 use super::service::{Member, Service};
 use crate::error::{ApiError, Code};
-use edict_client::records::{FunctionChanges, ManageFunction, PolicyState, ReplicaAnswer, RunFault};
+use edict_client::records::{FunctionChanges, ManageFunction, PolicyState, ReplicaAnswer};
 use edict_runtime::Managed;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -141,15 +141,6 @@ fn answer(replica: u64, told: Result<&Managed, &ApiError>) -> ReplicaAnswer {
             let data = serde_json::from_str(managed.result.get()).unwrap_or_default();
             ReplicaAnswer { replica, data, error: None }
         }
-        Err(error) => ReplicaAnswer { replica, data: Value::Null, error: Some(fault(error)) },
-    }
-}
-
-/// An error as records keep it.
-pub(super) fn fault(error: &ApiError) -> RunFault {
-    RunFault {
-        code: error.code().as_str().to_owned(),
-        message: error.message().to_owned(),
-        details: error.clone().into_details(),
+        Err(error) => ReplicaAnswer { replica, data: Value::Null, error: Some(error.clone().into()) },
     }
 }

@@ -4,7 +4,6 @@
 //! nothing that it could not find out again, so that whatever happens in between only delays.
 
 use super::autoscale::{Autoscaler, Usage};
-use super::command::fault;
 use super::edition::Edition;
 use super::service::{Gate, Service, Wanted};
 use crate::error::ApiError;
@@ -181,12 +180,18 @@ impl Keeper {
         self.service.strikes.store(0, Ordering::Relaxed);
         self.last_failure = None;
         self.error = None;
+        if self.service.crew().members.is_empty() {
+            self.service.gate.send_replace(Gate::Starting);
+        }
     }
 
     /// Takes the steps that can be taken now. Returns when to look again, if a step has to wait.
     fn reconcile(&mut self) -> Option<Duration> {
         let wanted = self.hold_places();
         let (current, outdated, edition) = self.count();
+        if self.starting.is_empty() {
+            self.started.clear();
+        }
         let starting = self.started.iter().filter(|(_, number)| *number == edition.number).count();
         // As many old ones stay as new ones are missing.
         for _ in 0..outdated.saturating_sub(wanted.saturating_sub(current)) {
@@ -305,9 +310,10 @@ impl Keeper {
                     error = error.message(),
                     "a replica did not start"
                 );
-                self.failed(fault(&error));
+                let fault = RunFault::from(error);
+                self.failed(fault.clone());
                 if self.service.crew().members.is_empty() {
-                    self.service.gate.send_replace(Gate::Failing(fault(&error)));
+                    self.service.gate.send_replace(Gate::Failing(fault));
                 }
             }
             Err(_) => {}
@@ -324,7 +330,7 @@ impl Keeper {
         self.restarts += 1;
         self.service.meters.restarts.increment(1);
         let uri = self.service.crew().edition.compiled.uri.clone();
-        self.failed(fault(&describe(&uri, Fault::Crashed { how }.into())));
+        self.failed(describe(&uri, Fault::Crashed { how }.into()).into());
         if self.service.crew().members.is_empty() {
             self.service.gate.send_replace(Gate::Starting);
         }

@@ -88,7 +88,10 @@ impl Fleet {
         service: &Service,
         command: ManageFunction,
     ) -> Result<Answered, ApiError> {
-        service.manage(&self.around, command).await
+        let answered = service.manage(&self.around, command).await;
+        // What was to be changed meanwhile has waited for it.
+        self.bell.ring();
+        answered
     }
 
     /// Keeps the functions as they are wanted, for as long as it is polled.
@@ -157,6 +160,8 @@ impl Fleet {
             keepers.spawn(keeper.keep());
             return Ok(());
         };
+        // A command under way may have changed in the database what it has not made known here yet; its end rings.
+        let Ok(_turn) = service.managing.try_lock() else { return Ok(()) };
         let (revision, version) = service.knows();
         if entry.revision > revision || entry.changes_version > version {
             let (function, changes) = self.around.home.function(name).await?;

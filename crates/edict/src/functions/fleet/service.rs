@@ -7,7 +7,7 @@ use super::meters::Meters;
 use crate::error::{ApiError, Code};
 use crate::execution::describe;
 use edict_client::records::{Function, FunctionChanges, FunctionLog, RunFault};
-use edict_runtime::{Fault, Pool, Replica};
+use edict_runtime::{Fault, Limit, Pool, Replica};
 use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -178,7 +178,7 @@ impl Service {
                 Code::FunctionUnavailable,
                 format!("function `{}` stops here: it was removed, or its server is stopping", self.name),
             ),
-            Fault::Limit(_) => {
+            Fault::Limit(Limit::Timeout(_) | Limit::Memory(_)) => {
                 // The replica is ended for what a caller asked of it: no reason to keep the next one waiting.
                 self.strikes.fetch_sub(1, Ordering::Relaxed);
                 self.poke.notify_one();
