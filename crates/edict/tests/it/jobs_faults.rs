@@ -161,7 +161,7 @@ async fn a_killed_worker_fails_its_own_job() {
         let (app, witness) = (TestApp::builder().database(database).start(), Witness::start());
         let uri = witness.policy(&app).await;
         let killed = app.submit("local", job(&uri, "killed", 60.0)).await;
-        let mut again = job(&uri, "again", 2.0);
+        let mut again = job(&uri, "again", 10.0);
         again["backoff_limit"] = json!(1);
         let again = app.submit("local", again).await;
         let other = app.submit("local", job(&uri, "other", 2.0)).await;
