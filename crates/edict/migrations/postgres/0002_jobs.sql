@@ -1,4 +1,6 @@
 -- A job's row changes only from the revision that the change was made from; `runner_id` is null unless it is running.
+-- The columns after `returned` repeat what `doc` says. They are no generated ones: those count as changed whenever `doc` does,
+-- and each change of a job would write every index anew.
 -- `lost` counts attempts that ended with their runner, `returned` those that were handed back.
 CREATE TABLE jobs (
     key text COLLATE "C" PRIMARY KEY,
@@ -8,12 +10,12 @@ CREATE TABLE jobs (
     ready_at bigint NOT NULL,
     lost bigint NOT NULL,
     returned bigint NOT NULL,
-    job_status text COLLATE "C" NOT NULL GENERATED ALWAYS AS (doc->>'job_status') STORED,
-    name text COLLATE "C" NOT NULL GENERATED ALWAYS AS (doc->>'name') STORED,
-    executor_id text COLLATE "C" NOT NULL GENERATED ALWAYS AS (doc->>'executor_id') STORED,
-    policy_rule_uri text COLLATE "C" NOT NULL GENERATED ALWAYS AS (doc->>'policy_rule_uri') STORED,
-    created_at text COLLATE "C" NOT NULL GENERATED ALWAYS AS (doc->>'created_at') STORED,
-    finished_at text COLLATE "C" GENERATED ALWAYS AS (doc->>'finished_at') STORED
+    job_status text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    executor_id text COLLATE "C" NOT NULL,
+    policy_rule_uri text COLLATE "C" NOT NULL,
+    created_at text COLLATE "C" NOT NULL,
+    finished_at text COLLATE "C"
 );
 CREATE INDEX jobs_pending ON jobs (executor_id, ready_at) WHERE job_status = 'pending';
 CREATE INDEX jobs_runner ON jobs (runner_id) WHERE runner_id IS NOT NULL;

@@ -1,4 +1,6 @@
 -- A job's row changes only from the revision that the change was made from; `runner_id` is null unless it is running.
+-- The columns after `returned` repeat what `doc` says. They are no generated ones: those count as changed whenever `doc` does,
+-- and each change of a job would write every index anew.
 -- `lost` counts attempts that ended with their runner, `returned` those that were handed back.
 CREATE TABLE jobs (
     key TEXT PRIMARY KEY NOT NULL,
@@ -8,12 +10,12 @@ CREATE TABLE jobs (
     ready_at INTEGER NOT NULL,
     lost INTEGER NOT NULL,
     returned INTEGER NOT NULL,
-    job_status TEXT NOT NULL GENERATED ALWAYS AS (json_extract(doc, '$.job_status')) STORED,
-    name TEXT NOT NULL GENERATED ALWAYS AS (json_extract(doc, '$.name')) STORED,
-    executor_id TEXT NOT NULL GENERATED ALWAYS AS (json_extract(doc, '$.executor_id')) STORED,
-    policy_rule_uri TEXT NOT NULL GENERATED ALWAYS AS (json_extract(doc, '$.policy_rule_uri')) STORED,
-    created_at TEXT NOT NULL GENERATED ALWAYS AS (json_extract(doc, '$.created_at')) STORED,
-    finished_at TEXT GENERATED ALWAYS AS (json_extract(doc, '$.finished_at')) STORED
+    job_status TEXT NOT NULL,
+    name TEXT NOT NULL,
+    executor_id TEXT NOT NULL,
+    policy_rule_uri TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    finished_at TEXT
 );
 CREATE INDEX jobs_pending ON jobs (executor_id, ready_at) WHERE job_status = 'pending';
 CREATE INDEX jobs_runner ON jobs (runner_id) WHERE runner_id IS NOT NULL;

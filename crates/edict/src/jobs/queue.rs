@@ -67,6 +67,7 @@ impl Queue {
             returned: 0,
         };
         self.writer.write(Write::Insert(row)).await?;
+        self.writer.started(usize::from(!waits));
         metrics::submitted(job);
         if waits {
             self.wakes.ring(&job.executor_id);
@@ -113,7 +114,7 @@ impl Queue {
             ),
         };
         let sql = format!(
-            "UPDATE jobs SET doc = {set}, revision = revision + 1, runner_id = $3 WHERE key IN (\
+            "UPDATE jobs SET doc = {set}, job_status = 'running', revision = revision + 1, runner_id = $3 WHERE key IN (\
              SELECT key FROM jobs WHERE executor_id = $4 AND job_status = 'pending' AND ready_at <= $5 \
              ORDER BY ready_at LIMIT $6{lock}) RETURNING {doc}, revision, lost, returned"
         );
@@ -127,6 +128,7 @@ impl Queue {
         let mut tx = self.store.begin().await?;
         let rows = tx.fetch::<FoundRow>(statement).await?;
         tx.commit().await?;
+        self.writer.started(rows.len());
         let mut claimed =
             rows.into_iter().map(|row| found(row).map(Found::claimed)).collect::<Result<Vec<_>, _>>()?;
         claimed.sort_by(|a, b| a.job.created_at.cmp(&b.job.created_at));
@@ -197,6 +199,9 @@ impl Queue {
             returned,
         };
         let log = log.map(log_row).transpose()?;
+        if was == JobStatus::Running {
+            self.writer.ended();
+        }
         if !self.writer.write(Write::Replace { row, log }).await? {
             return Ok(None);
         }

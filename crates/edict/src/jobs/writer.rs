@@ -5,6 +5,9 @@ use crate::store::{Statement, Store, StoreError};
 use edict_filter::Dialect;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes in one transaction at most.
@@ -50,17 +53,31 @@ pub(super) struct LogRow {
 /// A write, and who waits for it.
 type Order = (Write, oneshot::Sender<Result<bool, ApiError>>);
 
+/// How long a write waits for others while many jobs run. A commit costs a job's share of the processor whether it
+/// carries one write or ten.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// Jobs that run while writes wait for one another; with fewer, none would come.
+const MANY: usize = 4;
+
 /// The way to the one task that writes.
-pub(super) struct Writer(mpsc::Sender<Order>);
+pub(super) struct Writer {
+    orders: mpsc::Sender<Order>,
+    /// Jobs that run, as far as this process has seen them start and end.
+    running: Arc<AtomicUsize>,
+}
 
 impl Writer {
     /// Starts the task; it ends with its last [`Writer`].
     pub(super) fn start(store: &Store) -> Self {
         let store = store.by_index();
-        let (sender, mut inbox) = mpsc::channel(QUEUE);
+        let (orders, mut inbox) = mpsc::channel(QUEUE);
+        let running = Arc::<AtomicUsize>::default();
+        let seen = Arc::clone(&running);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST);
             while inbox.recv_many(&mut batch, MOST).await > 0 {
+                gather(&mut inbox, &mut batch, seen.load(Ordering::Relaxed)).await;
                 let mut rest = std::mem::take(&mut batch);
                 while !rest.is_empty() {
                     let together;
@@ -69,7 +86,18 @@ impl Writer {
                 }
             }
         });
-        Self(sender)
+        Self { orders, running }
+    }
+
+    /// Says that so many jobs have started.
+    pub(super) fn started(&self, jobs: usize) {
+        self.running.fetch_add(jobs, Ordering::Relaxed);
+    }
+
+    /// Says that a job runs no more. One that another process saw start is not counted here.
+    pub(super) fn ended(&self) {
+        let less = |running: usize| running.checked_sub(1);
+        self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
     }
 
     /// Writes, and returns when it is durable; false when the job has changed since.
@@ -78,9 +106,22 @@ impl Writer {
     /// When the database does not take it; then it may have happened or not.
     pub(super) async fn write(&self, write: Write) -> Result<bool, ApiError> {
         let (answer, done) = oneshot::channel();
-        self.0.send((write, answer)).await.map_err(|_| ApiError::internal("the writer of jobs has ended"))?;
+        self.orders
+            .send((write, answer))
+            .await
+            .map_err(|_| ApiError::internal("the writer of jobs has ended"))?;
         done.await.map_err(|_| ApiError::internal("the writer of jobs gave no answer"))?
     }
+}
+
+/// Waits a moment for writes of the other jobs that run.
+async fn gather(inbox: &mut mpsc::Receiver<Order>, batch: &mut Vec<Order>, running: usize) {
+    let enough = running.min(MOST) / 2;
+    if running < MANY || batch.len() >= enough {
+        return;
+    }
+    let more = async { while batch.len() < enough && inbox.recv_many(batch, MOST).await > 0 {} };
+    tokio::time::timeout(LINGER, more).await.ok();
 }
 
 /// Splits off what must come in a later transaction: second writes of a job, which would contend with its first.
@@ -129,36 +170,15 @@ async fn try_write(store: &Store, batch: impl Iterator<Item = &Write>) -> Result
             (write.job_id(), matches!(write, Write::Replace { .. }))
         })
         .collect();
-    let replaced = match store.dialect() {
-        Dialect::Sqlite => sqlite(store, inserts, replaces, logs).await?,
-        Dialect::Postgres => {
-            let all = [inserts, replaces, logs].map(|rows| rows.0).into_iter();
-            let statement = all.fold(Statement::new(POSTGRES), |statement, rows| statement.bind(array(rows)));
-            store.fetch::<(String,)>(statement).await?
-        }
+    let sql = match store.dialect() {
+        Dialect::Sqlite => SQLITE,
+        Dialect::Postgres => POSTGRES,
     };
+    let all = [inserts, replaces, logs].into_iter();
+    let statement = all.fold(Statement::new(sql), |statement, rows| statement.bind(array(rows.0)));
+    let replaced = store.at_once::<(String,)>(statement).await?;
     let replaced: HashSet<String> = replaced.into_iter().map(|(job_id,)| job_id).collect();
     Ok(ids.into_iter().map(|(job_id, replaces)| !replaces || replaced.contains(job_id)).collect())
-}
-
-async fn sqlite(
-    store: &Store,
-    inserts: Rows,
-    replaces: Rows,
-    logs: Rows,
-) -> Result<Vec<(String,)>, StoreError> {
-    let mut tx = store.begin().await?;
-    for (sql, rows) in [(SQLITE_INSERT, inserts), (SQLITE_LOG, logs)] {
-        if !rows.0.is_empty() {
-            tx.execute(Statement::new(sql).bind(array(rows.0))).await?;
-        }
-    }
-    let replaced = match replaces.0.is_empty() {
-        true => Vec::new(),
-        false => tx.fetch(Statement::new(SQLITE_REPLACE).bind(array(replaces.0))).await?,
-    };
-    tx.commit().await?;
-    Ok(replaced)
 }
 
 /// Rows as JSON objects, which one statement takes as a list: its text is the same for any number of them.
@@ -175,29 +195,34 @@ fn array(rows: Vec<String>) -> String {
     format!("[{}]", rows.join(","))
 }
 
+/// Records that were sent before without being acknowledged come again, with those that followed.
+///
 /// INVARIANT (one-change): a job's row changes only from the revision that the change was made from, and a record in a
 /// final state is never changed: so each job has one final state, and an attempt that was taken away, given up or
 /// cancelled has no say any more.
-const SQLITE_REPLACE: &str = "UPDATE jobs SET revision = r.revision, doc = r.doc, runner_id = r.runner_id, \
-     ready_at = r.ready_at, lost = jobs.lost + r.lost, returned = jobs.returned + r.returned FROM (\
-     SELECT value->>'$.key' AS key, value->>'$.revision' AS revision, value->>'$.doc' AS doc, \
-     value->>'$.runner_id' AS runner_id, value->>'$.ready_at' AS ready_at, value->>'$.lost' AS lost, \
-     value->>'$.returned' AS returned FROM json_each($1)) AS r \
-     WHERE jobs.key = r.key AND jobs.revision = r.revision - 1 RETURNING key";
-
-const SQLITE_INSERT: &str = "INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned) \
+const SQLITE: &str = "INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned, \
+     job_status, name, executor_id, policy_rule_uri, created_at) \
      SELECT value->>'$.key', value->>'$.revision', value->>'$.doc', value->>'$.runner_id', value->>'$.ready_at', \
-     value->>'$.lost', value->>'$.returned' FROM json_each($1)";
-
-/// Records that were sent before without being acknowledged come again, with those that followed.
-const SQLITE_LOG: &str = "INSERT INTO job_logs (job_id, attempt, first, records) \
-     SELECT value->>'$.job_id', value->>'$.attempt', value->>'$.first', value->>'$.records' FROM json_each($1) \
-     WHERE true ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records";
+     value->>'$.lost', value->>'$.returned', value->>'$.doc.job_status', value->>'$.doc.name', \
+     value->>'$.doc.executor_id', value->>'$.doc.policy_rule_uri', value->>'$.doc.created_at' FROM json_each($1); \
+     INSERT INTO job_logs (job_id, attempt, first, records) \
+     SELECT value->>'$.job_id', value->>'$.attempt', value->>'$.first', value->>'$.records' FROM json_each($3) \
+     WHERE true ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records; \
+     UPDATE jobs SET revision = r.revision, doc = r.doc, runner_id = r.runner_id, \
+     ready_at = r.ready_at, lost = jobs.lost + r.lost, returned = jobs.returned + r.returned, \
+     job_status = r.job_status, finished_at = r.finished_at FROM (\
+     SELECT value->>'$.doc.job_status' AS job_status, value->>'$.doc.finished_at' AS finished_at, \
+     value->>'$.key' AS key, value->>'$.revision' AS revision, value->>'$.doc' AS doc, \
+     value->>'$.runner_id' AS runner_id, value->>'$.ready_at' AS ready_at, value->>'$.lost' AS lost, \
+     value->>'$.returned' AS returned FROM json_each($2)) AS r \
+     WHERE jobs.key = r.key AND jobs.revision = r.revision - 1 RETURNING key";
 
 /// All three in one statement, which is its own transaction: one round trip, one commit.
 const POSTGRES: &str = "WITH inserted AS (\
-     INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned) \
-     SELECT key, revision, doc, runner_id, ready_at, lost, returned FROM jsonb_to_recordset($1::jsonb) AS r (\
+     INSERT INTO jobs (key, revision, doc, runner_id, ready_at, lost, returned, \
+     job_status, name, executor_id, policy_rule_uri, created_at) \
+     SELECT key, revision, doc, runner_id, ready_at, lost, returned, doc->>'job_status', doc->>'name', \
+     doc->>'executor_id', doc->>'policy_rule_uri', doc->>'created_at' FROM jsonb_to_recordset($1::jsonb) AS r (\
      key text, revision bigint, doc jsonb, runner_id text, ready_at bigint, lost bigint, returned bigint)\
      ), logged AS (\
      INSERT INTO job_logs (job_id, attempt, first, records) \
@@ -205,7 +230,8 @@ const POSTGRES: &str = "WITH inserted AS (\
      job_id text, attempt bigint, first bigint, records text) \
      ON CONFLICT (job_id, attempt, first) DO UPDATE SET records = excluded.records\
      ) UPDATE jobs SET revision = r.revision, doc = r.doc, runner_id = r.runner_id, ready_at = r.ready_at, \
-     lost = jobs.lost + r.lost, returned = jobs.returned + r.returned FROM jsonb_to_recordset($2::jsonb) AS r (\
+     lost = jobs.lost + r.lost, returned = jobs.returned + r.returned, \
+     job_status = r.doc->>'job_status', finished_at = r.doc->>'finished_at' FROM jsonb_to_recordset($2::jsonb) AS r (\
      key text, revision bigint, doc jsonb, runner_id text, ready_at bigint, lost bigint, returned bigint) \
      WHERE jobs.key = r.key AND jobs.revision = r.revision - 1 RETURNING jobs.key";
 

@@ -100,13 +100,18 @@ impl Store {
         }
     }
 
-    /// The same database over a connection of its own, on which PostgreSQL goes by an index wherever there is one: it
-    /// would else keep the plan that was right when a table was empty, and read all of it for each change of a row.
+    /// The same database over a connection of its own, on which PostgreSQL looks up each row that is to be changed in an
+    /// index. Left to itself it takes a list of a few rows for a hundred, and the plan that was right when a table was
+    /// empty for right later: then it reads all of the table, or of its index, for each change.
     pub(crate) fn by_index(&self) -> Self {
         match self {
             Self::Sqlite { .. } => self.clone(),
             Self::Postgres(pool) => {
-                let options = (*pool.connect_options()).clone().options([("enable_seqscan", "off")]);
+                let options = (*pool.connect_options()).clone().options([
+                    ("enable_seqscan", "off"),
+                    ("enable_mergejoin", "off"),
+                    ("enable_hashjoin", "off"),
+                ]);
                 let timeout = pool.options().get_acquire_timeout();
                 let own = PgPoolOptions::new().max_connections(1).acquire_timeout(timeout);
                 Self::Postgres(own.connect_lazy_with(options))
@@ -145,6 +150,24 @@ impl Store {
         match self {
             Self::Sqlite { writer, .. } => statement.execute_sqlite(writer).await,
             Self::Postgres(pool) => statement.execute_postgres(pool).await,
+        }
+    }
+
+    /// Runs statements that write, separated by `;`, as one transaction: on SQLite all in one go, where each statement
+    /// of its own would wake the connection's thread and this one in turn. Returns the rows of those that return some.
+    pub(crate) async fn at_once<R: Row>(&self, statement: Statement) -> Result<Vec<R>, StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => {
+                let mut connection = writer.acquire().await?;
+                let done = statement.in_transaction().fetch_sqlite(&mut *connection).await;
+                if done.is_err() {
+                    // It may have failed before it began one.
+                    Statement::new("ROLLBACK").execute_sqlite(&mut *connection).await.ok();
+                }
+                done
+            }
+            // One statement is a transaction, and PostgreSQL prepares no more than one.
+            Self::Postgres(pool) => statement.fetch_postgres(pool).await,
         }
     }
 

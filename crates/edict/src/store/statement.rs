@@ -113,6 +113,11 @@ impl Statement {
         self
     }
 
+    /// The same as a transaction, for SQLite.
+    pub(super) fn in_transaction(self) -> Self {
+        Self { text: format!("BEGIN IMMEDIATE; {}; COMMIT", self.text), args: self.args }
+    }
+
     run_on!(fetch_sqlite, execute_sqlite, Sqlite, SqliteArguments);
     run_on!(fetch_postgres, execute_postgres, Postgres, PgArguments);
 }
