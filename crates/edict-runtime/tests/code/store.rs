@@ -165,7 +165,9 @@ async fn a_caller_that_goes_away_leaves_nothing_half_done() {
         drop(code);
         store.evict(0).await.unwrap();
     }
-    // A waiting caller takes over when the one that fetches goes away.
+    // A waiting caller takes over when the one that fetches goes away. Other code: what was given up above may still be
+    // arriving, and would be had without a fetch.
+    let bytes = zip(&[("code/function.py", POLICY.as_bytes())]);
     let store = open(dir.path());
     let (name, started) = (digest(&bytes), Arc::new(tokio::sync::Notify::new()));
     let (task_store, task_name, task_started) = (store.clone(), name.clone(), started.clone());
