@@ -222,6 +222,12 @@ pub(crate) fn frame_of(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     frame
 }
 
+/// Kind and payload's length of the frame that `buffer` begins with, once its header is there.
+pub(crate) fn header(buffer: &[u8]) -> Option<(u8, usize)> {
+    let [kind, a, b, c, d] = *buffer.first_chunk::<HEADER>()?;
+    Some((kind, u32::from_le_bytes([a, b, c, d]) as usize))
+}
+
 /// What has arrived of the next frame. Survives a read that is given up half-way.
 pub(crate) struct Frames {
     buffer: Vec<u8>,
@@ -239,13 +245,11 @@ impl Frames {
         reader: &mut tokio::net::unix::ReadHalf<'_>,
     ) -> Result<Frame, Broken> {
         loop {
-            if let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() {
-                let [kind, a, b, c, d] = *header;
-                let size = u32::from_le_bytes([a, b, c, d]) as usize;
+            if let Some((kind, size)) = header(&self.buffer) {
                 if size > self.most {
                     return Err(Broken::Protocol);
                 }
-                if let Some(payload) = rest.get(..size) {
+                if let Some(payload) = self.buffer.get(HEADER..HEADER + size) {
                     let frame = Frame { kind, payload: payload.to_vec() };
                     self.buffer.drain(..HEADER + size);
                     return Ok(frame);

@@ -66,6 +66,11 @@ fn timestamp(time: time::OffsetDateTime) -> String {
     time.format(FORMAT).unwrap_or_default()
 }
 
+/// A duration in microseconds, as the database's own time columns are compared with.
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// Now in microseconds since 1970, as the database's own time columns hold it.
 fn now_micros() -> i64 {
     i64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)

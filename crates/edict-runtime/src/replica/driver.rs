@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Replica;
 use super::lane::{Pace, forged};
 use super::pool::Pool;
-use crate::conversation::{FRAME_SLACK, HEADER, fault_of_wire};
+use crate::conversation::{FRAME_SLACK, HEADER, fault_of_wire, header};
 use crate::process::describe;
 use crate::{Fault, Limit};
 
@@ -176,13 +176,11 @@ impl Answers<'_> {
 
     /// The next complete frame.
     fn next(&mut self) -> Result<Option<(u8, bytes::Bytes)>, Fault> {
-        let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() else { return Ok(None) };
-        let [kind, a, b, c, d] = *header;
-        let size = u32::from_le_bytes([a, b, c, d]) as usize;
+        let Some((kind, size)) = header(&self.buffer) else { return Ok(None) };
         if size > self.result_limit + FRAME_SLACK {
             return Err(forged());
         }
-        if rest.len() < size {
+        if self.buffer.len() < HEADER + size {
             self.buffer.reserve(HEADER + size);
             return Ok(None);
         }

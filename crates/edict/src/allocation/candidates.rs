@@ -4,9 +4,9 @@ use super::fits::fits;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::executors::{EXECUTORS, LOCAL};
+use crate::store::documents::Collection;
 use crate::store::{Statement, Store};
 use edict_client::records::{Executor, ExecutorStatus, Labels, Load};
-use edict_filter::Dialect;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -56,8 +56,7 @@ impl Candidate {
 /// Every registered executor, by id.
 pub(super) async fn candidates(app: &App, selector: &Labels) -> Result<Vec<Candidate>, ApiError> {
     let store = &app.registry.store;
-    let (doc, table) =
-        (if store.dialect() == Dialect::Postgres { "doc::text" } else { "doc" }, EXECUTORS.name);
+    let (doc, table) = (Collection::doc(store.dialect()), EXECUTORS.name);
     let sql = format!(
         "SELECT key, {doc}, heartbeats.load FROM {table} \
          LEFT JOIN heartbeats ON heartbeats.executor_id = {table}.key ORDER BY key"

@@ -6,12 +6,12 @@ use crate::auth::Viewer;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::Path;
 use crate::store::Statement;
+use crate::store::documents::Collection;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use edict_client::records::{Asset, AssetFileInfo};
-use edict_filter::Dialect;
 
 /// Returns an asset's content.
 #[utoipa::path(
@@ -30,7 +30,7 @@ pub(crate) async fn download(
     Path(asset_id): Path<String>,
 ) -> Result<Response, ApiError> {
     let store = &app.registry.store;
-    let doc = if store.dialect() == Dialect::Postgres { "doc::text" } else { "doc" };
+    let doc = Collection::doc(store.dialect());
     let sql = format!("SELECT {doc} FROM {} WHERE asset_id = $1", ASSETS.name);
     let row = store.fetch_one::<(String,)>(Statement::new(sql).bind(asset_id.as_str())).await?;
     let (doc,) = row.ok_or_else(|| {

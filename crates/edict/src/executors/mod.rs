@@ -1,5 +1,6 @@
 //! Policy executors in the registry, and running policies on them.
 
+pub(crate) mod address;
 mod alias;
 pub(crate) mod create;
 pub(crate) mod delete;

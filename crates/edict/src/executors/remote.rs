@@ -1,15 +1,15 @@
 //! Passing a run on to an executor that is a process of its own.
 
+use super::address::Address;
 use super::execute::Options;
 use super::{EXECUTORS, status};
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::http::RequestId;
-use crate::store::Statement;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use edict_client::records::{Executor, ExecutorStatus};
+use edict_client::records::ExecutorStatus;
 use std::time::Duration;
 
 /// The policy's current edition, so that an executor need not ask for it on every run.
@@ -34,16 +34,13 @@ pub(super) struct Call<'a> {
 pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) -> Result<Response, ApiError> {
     let store = &app.registry.store;
     let document = EXECUTORS.get(store, id).await?;
-    let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
     let policy = app.registry.compiled(call.uri).await?;
-    let host =
-        executor.executor_host_uri.as_deref().ok_or_else(|| unreachable(id, "it has no address yet"))?;
-    let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
-    let token = store.fetch_one::<(String,)>(Statement::new(sql).bind(id)).await?.map(|(token,)| token);
+    let Address { base, token } =
+        Address::of(store, id, &document).await?.ok_or_else(|| unreachable(id, "it has no address yet"))?;
     let limit = policy.limits.timeout_ms.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
     let mut request = app
         .http
-        .post(format!("{}/{}?logs={}", host.trim_end_matches('/'), call.path, call.options.logs))
+        .post(format!("{base}/{}?logs={}", call.path, call.options.logs))
         .header(header::CONTENT_TYPE, "application/json")
         .header(EDITION, policy.edition.as_str())
         .header(RequestId::HEADER, call.request_id.value())

@@ -29,7 +29,7 @@ pub(crate) async fn set(store: &Store, id: &str, status: ExecutorStatus) -> Resu
 
 /// Marks executors as unreachable whose heartbeat has stopped. Returns how many.
 pub(crate) async fn sweep(store: &Store) -> Result<usize, ApiError> {
-    let silent_since = crate::now_micros() - i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX);
+    let silent_since = crate::now_micros() - crate::micros(SILENCE);
     let sql = "SELECT executors.key FROM executors JOIN heartbeats ON heartbeats.executor_id = executors.key \
                WHERE heartbeats.seen_at < $1 AND executors.executor_status IN ('healthy', 'busy')";
     let silent = store.fetch::<(String,)>(Statement::new(sql).bind(silent_since)).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn sweep(store: &Store) -> Result<usize, ApiError> {
 
 /// Whether an executor sent a heartbeat lately, and from which process.
 pub(super) async fn alive(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
-    let since = crate::now_micros() - i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX);
+    let since = crate::now_micros() - crate::micros(SILENCE);
     let sql = "SELECT instance_id FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2";
     Ok(store
         .fetch_one::<(String,)>(Statement::new(sql).bind(id).bind(since))

@@ -2,12 +2,12 @@
 //!
 //! Nothing depends on it: executors also look by themselves every [`LOOK`], so that one who is not told is only later.
 
+use super::address::Address;
 use super::{EXECUTORS, LOCAL};
 use crate::error::ApiError;
-use crate::store::{Statement, Store};
+use crate::store::Store;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use edict_client::records::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -94,12 +94,9 @@ impl Wakes {
 
     async fn tell(&self, executor_id: &str) -> Result<(), ApiError> {
         let document = EXECUTORS.get(&self.store, executor_id).await?;
-        let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
-        let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
-        let token = self.store.fetch_one::<(String,)>(Statement::new(sql).bind(executor_id)).await?;
-        let (Some(host), Some((token,))) = (executor.executor_host_uri, token) else { return Ok(()) };
-        let url = format!("{}/wake", host.trim_end_matches('/'));
-        let told = self.http.post(url).bearer_auth(token).timeout(PATIENCE).send().await;
+        let address = Address::of(&self.store, executor_id, &document).await?;
+        let Some(Address { base, token: Some(token) }) = address else { return Ok(()) };
+        let told = self.http.post(format!("{base}/wake")).bearer_auth(token).timeout(PATIENCE).send().await;
         if let Err(error) = told {
             tracing::debug!(executor = executor_id, error = %error.without_url(), "an executor could not be told");
         }

@@ -2,11 +2,12 @@
 
 use super::fleet::Fleet;
 use crate::error::{ApiError, Code};
+use crate::executors::address::Address;
 use crate::executors::{EXECUTORS, status};
-use crate::store::{Statement, Store};
+use crate::store::Store;
 use axum::http::{Method, StatusCode, header};
 use bytes::Bytes;
-use edict_client::records::{Executor, ExecutorStatus, Function};
+use edict_client::records::{ExecutorStatus, Function};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -51,12 +52,9 @@ impl Route {
         let id = function.function_executor_id.as_str();
         let document =
             EXECUTORS.find(store, id).await?.ok_or_else(|| away(id, "it is no longer registered"))?;
-        let executor: Executor = serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?;
-        let base = executor.executor_host_uri.ok_or_else(|| away(id, "it has no address yet"))?;
-        let sql = "SELECT token FROM heartbeats WHERE executor_id = $1";
-        let row = store.fetch_one::<(String,)>(Statement::new(sql).bind(id)).await?;
-        let token = row.map(|(token,)| token).unwrap_or_default();
-        Ok(Self::new(Some(id.to_owned()), base, token, function))
+        let Address { base, token } =
+            Address::of(store, id, &document).await?.ok_or_else(|| away(id, "it has no address yet"))?;
+        Ok(Self::new(Some(id.to_owned()), base, token.unwrap_or_default(), function))
     }
 
     /// # Errors

@@ -11,6 +11,7 @@
 use super::queue::{Change, Found, Queue};
 use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
+use crate::store::documents::Collection;
 use crate::store::{Statement, Store, StoreError};
 use edict_client::records::{HeldJob, RunFault};
 use edict_filter::Dialect;
@@ -73,7 +74,7 @@ impl Queue {
     /// Gives jobs whose runner's lease is over back to the queue, and ends those that no executor will ever take.
     pub(crate) async fn sweep(&self) -> Result<(), ApiError> {
         let dialect = self.store.dialect();
-        let (clock, lease) = (clock(dialect), micros(LEASE));
+        let (clock, lease) = (clock(dialect), crate::micros(LEASE));
         let local = if self.alone() { " AND executor_id <> 'local'" } else { "" };
         let sql = format!(
             "runner_id IS NOT NULL{local} AND NOT EXISTS (SELECT 1 FROM runners \
@@ -92,7 +93,7 @@ impl Queue {
     pub(crate) async fn forget_old(&self, keep: Duration) -> Result<(), ApiError> {
         let clock = clock(self.store.dialect());
         let sql = format!("DELETE FROM runners WHERE seen_at < {clock} - $1");
-        self.store.execute(Statement::new(sql).bind(micros(LEASE * 60))).await?;
+        self.store.execute(Statement::new(sql).bind(crate::micros(LEASE * 60))).await?;
         let before = crate::timestamp(time::OffsetDateTime::now_utc() - keep);
         loop {
             let old =
@@ -129,8 +130,8 @@ impl Queue {
     async fn fail_homeless(&self) -> Result<(), ApiError> {
         let sql = "job_status = 'pending' AND ready_at < $1 \
                    AND NOT EXISTS (SELECT 1 FROM executors WHERE executors.key = jobs.executor_id)";
-        let statement =
-            Statement::new(select(self.store.dialect(), sql)).bind(crate::now_micros() - micros(HOMELESS));
+        let statement = Statement::new(select(self.store.dialect(), sql))
+            .bind(crate::now_micros() - crate::micros(HOMELESS));
         for found in self.select(statement).await? {
             let fault = RunFault {
                 code: Code::ExecutorNotFound.as_str().to_owned(),
@@ -152,7 +153,7 @@ impl Queue {
 }
 
 fn select(dialect: Dialect, condition: &str) -> String {
-    let doc = super::queue::doc(dialect);
+    let doc = Collection::doc(dialect);
     format!("SELECT {doc}, revision, lost, returned FROM jobs WHERE {condition} LIMIT {MOST}")
 }
 
@@ -162,8 +163,4 @@ fn clock(dialect: Dialect) -> &'static str {
         Dialect::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
         Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
     }
-}
-
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@ use super::writer::{LogRow, Row, Write, Writer};
 use super::{JOBS, metrics};
 use crate::error::{ApiError, Code};
 use crate::executors::wake::Wakes;
+use crate::store::documents::Collection;
 use crate::store::{Statement, Store, StoreError};
 use edict_client::records::{
     AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, HeldJob, Job, JobStatus, RunFault,
@@ -86,7 +87,7 @@ impl Queue {
         if job_id.contains('\0') {
             return Err(missing());
         }
-        let doc = doc(self.store.dialect());
+        let doc = Collection::doc(self.store.dialect());
         let sql = format!("SELECT {doc}, revision, lost, returned FROM jobs WHERE key = $1");
         let row = self.store.fetch_one::<FoundRow>(Statement::new(sql).bind(job_id)).await?;
         found(row.ok_or_else(missing)?)
@@ -194,7 +195,7 @@ impl Queue {
             revision: revision + 1,
             doc: record.get().to_owned(),
             runner_id: None,
-            ready_at: crate::now_micros() + i64::try_from(wait.as_micros()).unwrap_or(i64::MAX),
+            ready_at: crate::now_micros() + crate::micros(wait),
             lost: lost_now,
             returned,
         };
@@ -308,13 +309,6 @@ fn end(job: &mut Job, status: JobStatus, error: Option<RunFault>) -> Option<Dura
     job.error = error.or(job.error.take());
     job.finished_at = Some(crate::now());
     None
-}
-
-pub(super) fn doc(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Sqlite => "doc",
-        Dialect::Postgres => "doc::text",
-    }
 }
 
 fn log_row(log: &AttemptLog) -> Result<LogRow, ApiError> {

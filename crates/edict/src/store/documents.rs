@@ -67,7 +67,8 @@ impl Collection {
         )
     }
 
-    fn doc(dialect: Dialect) -> &'static str {
+    /// How a record's text is selected.
+    pub(crate) const fn doc(dialect: Dialect) -> &'static str {
         match dialect {
             Dialect::Sqlite => "doc",
             Dialect::Postgres => "doc::text",

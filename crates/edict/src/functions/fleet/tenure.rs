@@ -49,14 +49,14 @@ impl Tenure {
             .bind(self.token.as_str())
             .bind(self.address.as_str())
             .bind(now)
-            .bind(now - silence());
+            .bind(now - crate::micros(SILENCE));
         Ok(self.store.execute(statement).await? == 1)
     }
 
     /// The server that holds the tenure now, if any.
     pub(crate) async fn holder(&self) -> Result<Option<Holder>, ApiError> {
         let sql = "SELECT address, token FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2";
-        let statement = Statement::new(sql).bind(LOCAL).bind(crate::now_micros() - silence());
+        let statement = Statement::new(sql).bind(LOCAL).bind(crate::now_micros() - crate::micros(SILENCE));
         let row = self.store.fetch_one::<(String, String)>(statement).await?;
         Ok(row.map(|(address, token)| Holder { address, token }))
     }
@@ -72,8 +72,4 @@ impl Tenure {
             tracing::warn!(%error, "the functions of `local` are handed over only when this server counts as silent");
         }
     }
-}
-
-fn silence() -> i64 {
-    i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX)
 }
