@@ -70,6 +70,16 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(assets::download::download))
 }
 
+/// The policy engine's routes.
+fn engine_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Engine::openapi())
+}
+
+/// The action executor's routes.
+fn actions_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Actions::openapi())
+}
+
 /// The routes of an executor that is a process of its own.
 fn executor_routes() -> OpenApiRouter<ExecutorApp> {
     OpenApiRouter::with_openapi(Executor::openapi())
@@ -137,13 +147,17 @@ pub(crate) fn executor(app: ExecutorApp) -> Router {
 }
 
 /// The policy engine.
-pub(crate) fn engine(common: Common) -> Router {
-    finish(Router::new(), Engine::openapi(), common, get(health::ready))
+pub(crate) fn engine(app: App) -> Router {
+    let (routes, openapi) = described(engine_routes());
+    let ready = get(health::system_ready).with_state(app.clone());
+    finish(routes.with_state(app.clone()), openapi, app.common.clone(), ready)
 }
 
 /// The action executor.
-pub(crate) fn actions(common: Common) -> Router {
-    finish(Router::new(), Actions::openapi(), common, get(health::ready))
+pub(crate) fn actions(app: App) -> Router {
+    let (routes, openapi) = described(actions_routes());
+    let ready = get(health::system_ready).with_state(app.clone());
+    finish(routes.with_state(app.clone()), openapi, app.common.clone(), ready)
 }
 
 /// Routes and their description. Handlers are named like their files, so that three are called `create`; generated
@@ -216,10 +230,22 @@ mod tests {
         }
     }
 
-    /// The whole API in one snapshot: a change of any route, field or status shows up in review.
+    /// The whole API in snapshots: a change of any route, field or status shows up in review.
     #[test]
     fn the_api_description_is_as_reviewed() {
         let (_, openapi) = described(system_routes());
+        insta::assert_json_snapshot!(openapi);
+    }
+
+    #[test]
+    fn the_description_of_the_policy_engine_is_as_reviewed() {
+        let (_, openapi) = described(engine_routes());
+        insta::assert_json_snapshot!(openapi);
+    }
+
+    #[test]
+    fn the_description_of_the_action_executor_is_as_reviewed() {
+        let (_, openapi) = described(actions_routes());
         insta::assert_json_snapshot!(openapi);
     }
 }

@@ -75,8 +75,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
-    let common = app.common.clone();
-    let routers = vec![router::system(app.clone()), router::engine(common.clone()), router::actions(common)];
+    let routers =
+        vec![router::system(app.clone()), router::engine(app.clone()), router::actions(app.clone())];
     let stop = stop_signal();
     let serving = listeners.serve(routers, settings.shutdown_grace());
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;

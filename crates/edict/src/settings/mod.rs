@@ -66,6 +66,32 @@ pub(crate) struct Settings {
     pub(crate) executor_url: String,
     pub(crate) server_url: String,
     pub(crate) server_token: Secret,
+    pub(crate) decisions_dir: PathBuf,
+    pub(crate) decisions_starter: bool,
+    pub(crate) decision_timeout_ms: u64,
+    pub(crate) decision_log_retention_days: u64,
+    pub(crate) decision_log_sync_ms: u64,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) allowed_namespaces: Vec<String>,
+    pub(crate) max_scale: u32,
+    pub(crate) cluster_timeout_seconds: u64,
+    pub(crate) jwt_secret: Secret,
+    require_action_signature: bool,
+    pub(crate) require_fresh_signature: bool,
+    pub(crate) signature_max_age_seconds: u64,
+    pub(crate) policy_engine_url: String,
+    pub(crate) policy_engine_token: Secret,
+    pub(crate) policy_engine_timeout_ms: u64,
+    pub(crate) rate_limit_restart_ttl: u64,
+    pub(crate) rate_limit_restart_max: u64,
+    pub(crate) rate_limit_scale_ttl: u64,
+    pub(crate) rate_limit_scale_max: u64,
+    pub(crate) rate_limit_rollback_ttl: u64,
+    pub(crate) rate_limit_rollback_max: u64,
+    pub(crate) audit_retention_days: u64,
+    pub(crate) notify_url: Secret,
+    pub(crate) notify_repeats: u64,
+    pub(crate) notify_repeat_minutes: u64,
 }
 
 /// Reads `["zone=a", "gpu=yes"]`.
@@ -163,6 +189,27 @@ impl Settings {
         }
         if self.max_jobs == 0 {
             return invalid("max_jobs", "must be at least 1");
+        }
+        if self.decision_timeout_ms == 0 {
+            return invalid("decision_timeout_ms", "must be at least 1");
+        }
+        if self.cluster_timeout_seconds == 0 {
+            return invalid("cluster_timeout_seconds", "must be at least 1");
+        }
+        let unsigned = self.jwt_secret.given().is_none();
+        if unsigned && (self.require_action_signature || self.require_fresh_signature) {
+            let name = match self.require_action_signature {
+                true => "require_action_signature",
+                false => "require_fresh_signature",
+            };
+            return invalid(name, "needs `jwt_secret` (JWT_SECRET), the key that requests are signed with");
+        }
+        for (name, url) in
+            [("policy_engine_url", self.policy_engine_url.as_str()), ("notify_url", self.notify_url.expose())]
+        {
+            if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+                return invalid(name, "must start with `http://` or `https://`");
+            }
         }
         Ok(self)
     }

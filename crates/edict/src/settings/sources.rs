@@ -20,6 +20,8 @@ struct Entry {
     name: String,
     default: Value,
     help: String,
+    /// The environment variable that sets it.
+    variable: String,
     secret: bool,
 }
 
@@ -35,18 +37,21 @@ fn entries() -> Vec<Entry> {
             && let Some(default) = table.get(name)
         {
             let text = help.join(" ");
-            let secret = text.ends_with("[secret]");
-            let help = text.trim_end_matches("[secret]").trim_end().to_owned();
-            entries.push(Entry { name: name.to_owned(), default: default.clone(), help, secret });
+            let (text, secret) = match text.strip_suffix(" [secret]") {
+                Some(text) => (text, true),
+                None => (text.as_str(), false),
+            };
+            let (text, variable) = match text.strip_suffix(']').and_then(|text| text.rsplit_once(" [env ")) {
+                Some((text, variable)) => (text, variable.to_owned()),
+                None => (text, format!("EDICT_{}", name.to_uppercase())),
+            };
+            let (name, help) = (name.to_owned(), text.to_owned());
+            entries.push(Entry { name, default: default.clone(), help, variable, secret });
         } else {
             help.clear();
         }
     }
     entries
-}
-
-fn environment_name(name: &str) -> String {
-    format!("EDICT_{}", name.to_uppercase())
 }
 
 /// The flags of every setting, for verbs that start a server.
@@ -85,7 +90,7 @@ impl clap::Args for SettingsArgs {
 fn flags() -> Vec<Arg> {
     let flag = |entry: Entry| {
         let long = entry.name.replace('_', "-");
-        let help = format!("{} [env: {}]", entry.help, environment_name(&entry.name));
+        let help = format!("{} [env: {}]", entry.help, entry.variable);
         Arg::new(entry.name).long(long).value_name("VALUE").help(help).help_heading("Settings")
     };
     entries().into_iter().map(flag).collect()
@@ -101,9 +106,8 @@ fn load(matches: &ArgMatches) -> Result<Loaded, SettingsError> {
     let mut origins = HashMap::new();
     let file = read_file(&entries)?;
     for entry in &entries {
-        let variable = environment_name(&entry.name);
         let flag = matches.try_get_one::<String>(&entry.name).ok().flatten().cloned();
-        let environment = || std::env::var(&variable).ok().filter(|text| !text.is_empty());
+        let environment = || std::env::var(&entry.variable).ok().filter(|text| !text.is_empty());
         let (text, origin) = match flag {
             Some(text) => (Some(text), "command line"),
             None => (environment(), "environment"),

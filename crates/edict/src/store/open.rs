@@ -173,6 +173,10 @@ const SQLITE: Migrations = &[
     (3, "functions", include_str!("../../migrations/sqlite/0003_functions.sql")),
     (4, "graphs", include_str!("../../migrations/sqlite/0004_graphs.sql")),
     (5, "load", include_str!("../../migrations/sqlite/0005_load.sql")),
+    (6, "decisions", include_str!("../../migrations/sqlite/0006_decisions.sql")),
+    (7, "decision_log", include_str!("../../migrations/sqlite/0007_decision_log.sql")),
+    (8, "audit", include_str!("../../migrations/sqlite/0008_audit.sql")),
+    (9, "actions", include_str!("../../migrations/sqlite/0009_actions.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
@@ -180,6 +184,10 @@ const POSTGRES: Migrations = &[
     (3, "functions", include_str!("../../migrations/postgres/0003_functions.sql")),
     (4, "graphs", include_str!("../../migrations/postgres/0004_graphs.sql")),
     (5, "load", include_str!("../../migrations/postgres/0005_load.sql")),
+    (6, "decisions", include_str!("../../migrations/postgres/0006_decisions.sql")),
+    (7, "decision_log", include_str!("../../migrations/postgres/0007_decision_log.sql")),
+    (8, "audit", include_str!("../../migrations/postgres/0008_audit.sql")),
+    (9, "actions", include_str!("../../migrations/postgres/0009_actions.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

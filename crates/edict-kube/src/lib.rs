@@ -1,0 +1,1 @@
+//! What Edict does to a Kubernetes cluster.

@@ -1,0 +1,1 @@
+-- Decisions that the policy engine made.

@@ -1,0 +1,1 @@
+-- What the action executor must remember beside the trail.

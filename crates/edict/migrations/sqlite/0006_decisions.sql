@@ -1,0 +1,1 @@
+-- Decision policies of the policy engine.
