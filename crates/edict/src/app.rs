@@ -1,5 +1,6 @@
 //! What the routes of a server share.
 
+use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::execution::Runner;
 use crate::functions::Functions;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) functions: Arc<Functions>,
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) jobs: Jobs,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

@@ -1,6 +1,7 @@
 //! What a server does by itself, in the background.
 
 use crate::app::App;
+use crate::audit::{self, Audit};
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
@@ -86,6 +87,10 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         queue(),
         async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
     ));
+    let trail = || Arc::clone(&app.audit);
+    chores.spawn(every(audit::RENEW, "saying that this server lives", trail(), async |trail: &Arc<Audit>| {
+        trail.renew().await
+    }));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
