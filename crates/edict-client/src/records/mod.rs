@@ -17,7 +17,8 @@ mod policy;
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use audit::{
-    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,
+    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
+    AuditVerdict,
 };
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};

@@ -66,7 +66,11 @@ impl Verifier {
     pub(crate) fn look(&mut self, entry: &AuditEntry) {
         let fits = hash(entry) == entry.hash;
         if !fits {
-            self.fault(entry.seq, Some(entry), "was changed: its hash does not belong to its content".to_owned());
+            self.fault(
+                entry.seq,
+                Some(entry),
+                "was changed: its hash does not belong to its content".to_owned(),
+            );
         }
         match &self.first {
             None => self.first = Some((entry.seq, entry.prev_hash.clone())),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 pub(super) fn describe() {
-    metrics::describe_counter!("edict_audit_entries_total", "Entries written into the audit trail, by status");
+    metrics::describe_counter!(
+        "edict_audit_entries_total",
+        "Entries written into the audit trail, by status"
+    );
     metrics::describe_histogram!("edict_audit_append_seconds", "Time to write an entry into the audit trail");
     metrics::describe_gauge!("edict_audit_chain_length", "Number of the audit trail's last entry");
 }

@@ -9,7 +9,10 @@ pub(crate) mod chain;
 mod entries;
 mod metrics;
 mod recovery;
+#[cfg(test)]
+mod tests;
 mod text;
+pub(crate) mod verify;
 
 pub(crate) use recovery::{RENEW, Unfinished};
 pub(crate) use text::MOST_JSON;
@@ -80,6 +83,8 @@ pub(crate) struct Audit {
     repeats: Tell,
     /// Rung when the webhook has something to be told.
     pub(crate) told: Notify,
+    /// One look at the whole trail at a time.
+    verifying: tokio::sync::Mutex<()>,
     /// When this server last said that it lives; `None` before.
     renewed: Mutex<Option<Instant>>,
 }
@@ -95,7 +100,8 @@ impl Audit {
         };
         metrics::describe();
         let instance = Uuid::new_v4().to_string();
-        Self { store, instance, tells, repeats, told: Notify::new(), renewed: Mutex::default() }
+        let (told, renewed) = (Notify::new(), Mutex::default());
+        Self { store, instance, tells, repeats, told, verifying: tokio::sync::Mutex::default(), renewed }
     }
 
     /// Records what is refused before it is `pending`. Whatever is in it can be recorded: what is too long is cut.

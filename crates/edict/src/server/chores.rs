@@ -88,9 +88,12 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
     ));
     let trail = || Arc::clone(&app.audit);
-    chores.spawn(every(audit::RENEW, "saying that this server lives", trail(), async |trail: &Arc<Audit>| {
-        trail.renew().await
-    }));
+    chores.spawn(every(
+        audit::RENEW,
+        "saying that this server lives",
+        trail(),
+        async |trail: &Arc<Audit>| trail.renew().await,
+    ));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }
