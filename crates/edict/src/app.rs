@@ -1,6 +1,7 @@
 //! What the routes of a server share.
 
 use crate::auth::Tokens;
+use crate::decisions::Decisions;
 use crate::execution::Runner;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) runner: Arc<Runner>,
     pub(crate) functions: Arc<Functions>,
     pub(crate) graphs: Arc<Graphs>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) jobs: Jobs,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.

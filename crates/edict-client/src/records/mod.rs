@@ -5,6 +5,7 @@
 
 mod asset;
 mod attempt;
+mod decision;
 mod execution;
 mod executor;
 mod function;
@@ -15,6 +16,11 @@ mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+pub use decision::{
+    BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder, DecisionPolicies,
+    DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
+    ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
+};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{

@@ -8,6 +8,7 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
 use crate::auth::{Role, Tokens};
+use crate::decisions::{self, Decisions};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::wake::Wakes;
@@ -40,6 +41,8 @@ pub(crate) enum ServeError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Runtime(#[from] StartError),
+    #[error(transparent)]
+    Decisions(#[from] decisions::OpenError),
     #[error("cannot listen on {address}: {source}; stop what listens there, or choose another port")]
     Listen { address: String, source: std::io::Error },
     #[error("cannot write the ready file: {0}")]
@@ -132,6 +135,7 @@ async fn build(
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
+    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner)).await?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -140,6 +144,7 @@ async fn build(
         http: registry.http.clone(),
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
+        decisions: Arc::new(decisions),
         runner,
         registry,
         jobs: Jobs { queue, worker },
