@@ -1,6 +1,7 @@
 //! What the routes of a server share.
 
 use crate::auth::Tokens;
+use crate::decisions::log::DecisionLog;
 use crate::execution::Runner;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) functions: Arc<Functions>,
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) jobs: Jobs,
+    pub(crate) decision_log: Arc<DecisionLog>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

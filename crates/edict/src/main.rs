@@ -5,6 +5,7 @@ mod app;
 mod assets;
 mod auth;
 mod cli;
+mod decisions;
 mod error;
 mod execution;
 mod executors;

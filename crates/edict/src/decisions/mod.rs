@@ -1,0 +1,3 @@
+//! The policy engine: decides what is allowed.
+
+pub(crate) mod log;
