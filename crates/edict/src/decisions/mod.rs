@@ -12,6 +12,7 @@ pub(crate) mod folder;
 mod force;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod log;
 mod origin;
 mod python;
 pub(crate) mod query;
