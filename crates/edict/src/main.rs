@@ -6,6 +6,7 @@ mod assets;
 mod audit;
 mod auth;
 mod cli;
+mod decisions;
 mod error;
 mod execution;
 mod executors;

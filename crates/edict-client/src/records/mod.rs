@@ -6,6 +6,7 @@
 mod asset;
 mod attempt;
 mod audit;
+mod decision;
 mod execution;
 mod executor;
 mod function;
@@ -19,6 +20,11 @@ pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, 
 pub use audit::{
     AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
     AuditVerdict,
+};
+pub use decision::{
+    BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder,
+    DecisionPolicies, DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
+    ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
 };
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
