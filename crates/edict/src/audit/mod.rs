@@ -7,13 +7,20 @@
 mod append;
 pub(crate) mod chain;
 mod entries;
+pub(crate) mod export;
+mod logs;
 mod metrics;
+pub(crate) mod query;
+pub(crate) mod read;
 mod recovery;
+mod retention;
+pub(crate) mod statistics;
 #[cfg(test)]
 mod tests;
 mod text;
 pub(crate) mod verify;
 
+pub(crate) use logs::moment;
 pub(crate) use recovery::{RENEW, Unfinished};
 pub(crate) use text::MOST_JSON;
 
@@ -21,7 +28,8 @@ use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use crate::store::{Statement, Store, StoreError};
 use append::{Appended, Place, Tell};
-use edict_client::records::{AuditEntry, AuditStatus};
+use edict_client::records::{AuditEntry, AuditLog, AuditStatus};
+use logs::Log;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
@@ -200,6 +208,11 @@ impl Audit {
             ..self.entry(id, end.status)
         };
         Ok(self.append(entry, Place::End, None, &tell).await? != Appended::Ended)
+    }
+
+    /// An action as it is now, if it is there.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<AuditLog>, ApiError> {
+        Ok(Log::of(&entries::of_action(&self.store, id).await?).map(Log::record))
     }
 
     /// An action's first entry.
