@@ -35,7 +35,9 @@ pub(crate) fn start() -> Result<Starting, Failure> {
         return Ok(Starting::There);
     }
     let Some(script) = std::env::var_os("EDICT_TEST_CLUSTER").map(PathBuf::from) else {
-        println!("xtask: no cluster: what needs one is skipped (set EDICT_TEST_KUBECONFIG or EDICT_TEST_CLUSTER)");
+        println!(
+            "xtask: no cluster: what needs one is skipped (set EDICT_TEST_KUBECONFIG or EDICT_TEST_CLUSTER)"
+        );
         return Ok(Starting::Nowhere);
     };
     let script = std::path::absolute(script)?;
