@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, functions, graphs, health, http, jobs, policies};
+use crate::{assets, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -73,6 +73,8 @@ fn system_routes() -> OpenApiRouter<App> {
 /// The policy engine's routes.
 fn engine_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Engine::openapi())
+        .routes(routes!(decisions::log::query::query))
+        .routes(routes!(decisions::log::read::read))
 }
 
 /// The action executor's routes.

@@ -5,6 +5,7 @@
 
 mod asset;
 mod attempt;
+mod decision_log;
 mod execution;
 mod executor;
 mod function;
@@ -15,6 +16,7 @@ mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
