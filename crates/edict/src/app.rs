@@ -2,6 +2,7 @@
 
 use crate::auth::Tokens;
 use crate::decisions::Decisions;
+use crate::decisions::log::DecisionLog;
 use crate::execution::Runner;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) decisions: Arc<Decisions>,
     pub(crate) jobs: Jobs,
+    pub(crate) decision_log: Arc<DecisionLog>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

@@ -1,6 +1,7 @@
 //! What a server does by itself, in the background.
 
 use crate::app::App;
+use crate::decisions::log::DecisionLog;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
@@ -73,6 +74,18 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
             async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
         ));
     }
+    let log = Arc::clone(&app.decision_log);
+    chores.spawn(async move { log.run().await });
+    let log = Arc::clone(&app.decision_log);
+    chores.spawn(every(
+        Duration::from_secs(5),
+        "measuring the log of decisions",
+        log,
+        async |log: &Arc<DecisionLog>| {
+            log.gauge();
+            Ok(())
+        },
+    ));
     let queue = || Arc::clone(&app.jobs.queue);
     chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
         queue.sweep().await

@@ -8,6 +8,7 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
 use crate::auth::{Role, Tokens};
+use crate::decisions::log::DecisionLog;
 use crate::decisions::{self, Decisions};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
@@ -45,6 +46,8 @@ pub(crate) enum ServeError {
     Decisions(#[from] decisions::OpenError),
     #[error("cannot listen on {address}: {source}; stop what listens there, or choose another port")]
     Listen { address: String, source: std::io::Error },
+    #[error("cannot keep a log of decisions in the data folder: {0}")]
+    DecisionLog(std::io::Error),
     #[error("cannot write the ready file: {0}")]
     ReadyFile(std::io::Error),
     #[error("cannot collect metrics: {0}")]
@@ -97,6 +100,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     if let Err(error) = app.graphs.flush().await {
         tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
     }
+    app.decision_log.stop(grace).await;
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -135,7 +139,10 @@ async fn build(
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
-    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner)).await?;
+    let log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
+    let decision_log = Arc::new(log);
+    let log = Arc::clone(&decision_log);
+    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner), log).await?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -148,6 +155,7 @@ async fn build(
         runner,
         registry,
         jobs: Jobs { queue, worker },
+        decision_log,
         public_url,
         common,
         stopping: CancellationToken::new(),
