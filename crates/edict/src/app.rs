@@ -1,5 +1,6 @@
 //! What the routes of a server share.
 
+use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::decisions::Decisions;
 use crate::decisions::log::DecisionLog;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) decisions: Arc<Decisions>,
     pub(crate) jobs: Jobs,
     pub(crate) decision_log: Arc<DecisionLog>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

@@ -5,6 +5,7 @@
 
 mod asset;
 mod attempt;
+mod audit;
 mod decision;
 mod execution;
 mod executor;
@@ -16,9 +17,13 @@ mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+pub use audit::{
+    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
+    AuditVerdict,
+};
 pub use decision::{
-    BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder, DecisionPolicies,
-    DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
+    BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder,
+    DecisionPolicies, DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
     ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
 };
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};

@@ -30,7 +30,10 @@ pub(crate) async fn create(
     let policy = record::new(record::policy(payload)?);
     decisions.check_free(&policy.name)?;
     let mut tx = decisions.begin().await?;
-    match DECISION_POLICIES.insert(&mut tx, decisions.store.dialect(), &policy.id, &to_document(&policy)?).await {
+    match DECISION_POLICIES
+        .insert(&mut tx, decisions.store.dialect(), &policy.id, &to_document(&policy)?)
+        .await
+    {
         Err(StoreError::Exists) => return Err(record::taken(&policy.name)),
         done => done?,
     }

@@ -68,11 +68,7 @@ impl Decisions {
     ///
     /// # Errors
     /// 400 when the text is no request; 503 when the decision cannot be recorded.
-    pub(crate) async fn evaluate(
-        &self,
-        text: &[u8],
-        origin: &Origin,
-    ) -> Result<records::Decision, ApiError> {
+    pub(crate) async fn evaluate(&self, text: &[u8], origin: &Origin) -> Result<records::Decision, ApiError> {
         let force = self.in_force();
         let decided = self.decide(&force, parse(text)?, origin).await?;
         Ok(decided.into_record())
@@ -115,12 +111,18 @@ impl Decisions {
         let filled = origin.fill_in(request);
         let now = Timestamp::now();
         let questions = force.set.questions(request, now);
+<<<<<<< HEAD
         let answers = if questions.is_empty() {
             Answers::default()
         } else {
             self.ask(&questions, request).await
         };
         Prepared { started, filled, now, answers }
+=======
+        let answers =
+            if questions.is_empty() { Answers::default() } else { self.ask(&questions, request).await };
+        Prepared { started, now, answers }
+>>>>>>> main
     }
 
     async fn record(
@@ -220,7 +222,8 @@ impl<'a> Asked<'a> {
 /// The error for a request that cannot be decided.
 pub(super) fn refused(error: RequestError) -> ApiError {
     let field = error.field.as_deref().unwrap_or(".");
-    let known = [".", "action", "resource", "type", "context"].contains(&field) || field.starts_with("context.");
+    let known =
+        [".", "action", "resource", "type", "context"].contains(&field) || field.starts_with("context.");
     let code = if known { Code::InvalidField } else { Code::UnknownField };
     ApiError::new(code, error.message).details(json!({"field": field}))
 }

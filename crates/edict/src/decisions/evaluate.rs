@@ -94,7 +94,16 @@ pub(super) fn reply(answer: &impl Serialize) -> Result<Response, ApiError> {
 }
 
 const KNOWN: [&str; 10] = [
-    "action", "resource", "type", "userId", "role", "roles", "ipAddress", "userAgent", "metadata", "explain",
+    "action",
+    "resource",
+    "type",
+    "userId",
+    "role",
+    "roles",
+    "ipAddress",
+    "userAgent",
+    "metadata",
+    "explain",
 ];
 
 fn from_parameters(parameters: Vec<(String, String)>) -> Result<(Request<'static>, Options), ApiError> {
@@ -113,8 +122,9 @@ fn from_parameters(parameters: Vec<(String, String)>) -> Result<(Request<'static
         match name.as_str() {
             "roles" => roles.extend(value.split(',').map(|role| Value::from(role.trim()))),
             "metadata" => {
-                let fields = serde_json::from_str::<Object>(&value)
-                    .map_err(|_| invalid("metadata", "is not a JSON object; or give `metadata.<name>=<value>`"))?;
+                let fields = serde_json::from_str::<Object>(&value).map_err(|_| {
+                    invalid("metadata", "is not a JSON object; or give `metadata.<name>=<value>`")
+                })?;
                 for (field, value) in fields {
                     if metadata.insert(field, value).is_some() {
                         return Err(twice());

@@ -3,8 +3,8 @@
 use super::folder::Loaded;
 use super::{DECISION_POLICIES, Decisions, record};
 use crate::error::ApiError;
-use crate::store::documents::Collection;
 use crate::store::Statement;
+use crate::store::documents::Collection;
 use edict_engine::{Effect, Policy, PolicyError, PolicySet};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +145,9 @@ impl InForce {
     fn tell(&self, old: &Self, took: Duration) {
         let (policies, milliseconds) = (self.set.len(), took.as_secs_f64() * 1e3);
         tracing::info!(policies, milliseconds, "decision policies are in force");
-        for (name, why) in self.unreadable.iter().filter(|(name, why)| old.unreadable.get(*name) != Some(*why)) {
+        for (name, why) in
+            self.unreadable.iter().filter(|(name, why)| old.unreadable.get(*name) != Some(*why))
+        {
             tracing::error!(
                 policy = name,
                 why,
@@ -153,12 +155,18 @@ impl InForce {
             );
         }
         let count = |name: &'static str, source: &'static str, count: usize| {
-            #[expect(clippy::cast_precision_loss, reason = "counts of policies are far from where floats lose digits")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "counts of policies are far from where floats lose digits"
+            )]
             metrics::gauge!(name, "source" => source).set(count as f64);
         };
         count("edict_decision_policies", "api", self.stored.len());
         count("edict_decision_policies", "folder", self.folder.policies.len());
-        #[expect(clippy::cast_precision_loss, reason = "counts of policies are far from where floats lose digits")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of policies are far from where floats lose digits"
+        )]
         metrics::gauge!("edict_decision_policies_unreadable").set(self.unreadable.len() as f64);
     }
 }
@@ -182,8 +190,7 @@ fn stand_in(name: &str, doc: &Value, why: &str) -> Option<Policy> {
     if text("effect") == Some("allow") {
         return None;
     }
-    let mut conditions =
-        doc.get("conditions").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
+    let mut conditions = doc.get("conditions").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
     conditions.insert("$unreadable".to_owned(), Value::from(why));
     let whole = |name: &str, description: &str| Policy {
         name: name.to_owned(),

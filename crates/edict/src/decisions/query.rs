@@ -60,7 +60,8 @@ pub(super) async fn find(decisions: &Decisions, filter: &Value, mut page: Page) 
             .filter(|document| matching.matches(document))
             .skip(usize::try_from(skip).unwrap_or(usize::MAX));
         for document in found.by_ref().take(room) {
-            let shown = projection.as_ref().map_or_else(|| document.clone(), |fields| fields.apply(&document));
+            let shown =
+                projection.as_ref().map_or_else(|| document.clone(), |fields| fields.apply(&document));
             policies.push(to_raw_value(&shown).map_err(ApiError::internal)?);
         }
         has_more = found.next().is_some();

@@ -75,7 +75,11 @@ impl Decisions {
         let filed = force.folder.named(id).ok_or_else(|| DECISION_POLICIES.missing(id))?;
         Err(ApiError::new(
             Code::DecisionPolicyReadOnly,
-            format!("the decision policy `{}` comes from the file `{}`: change it there", crate::shorten(id), filed.file),
+            format!(
+                "the decision policy `{}` comes from the file `{}`: change it there",
+                crate::shorten(id),
+                filed.file
+            ),
         ))
     }
 

@@ -87,7 +87,9 @@ pub(super) fn taken(name: &str) -> ApiError {
     let name = crate::shorten(name);
     ApiError::new(
         Code::DecisionPolicyExists,
-        format!("there is a decision policy `{name}` already: change that one with PATCH, or choose another name"),
+        format!(
+            "there is a decision policy `{name}` already: change that one with PATCH, or choose another name"
+        ),
     )
 }
 

@@ -1,6 +1,7 @@
 //! What a server does by itself, in the background.
 
 use crate::app::App;
+use crate::audit::{self, Audit};
 use crate::decisions::log::DecisionLog;
 use crate::error::ApiError;
 use crate::execution::Runner;
@@ -104,6 +105,13 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
     chores.spawn(async move { decisions.follow().await });
     let decisions = Arc::clone(&app.decisions);
     chores.spawn(async move { decisions.watch_folder().await });
+    let trail = || Arc::clone(&app.audit);
+    chores.spawn(every(
+        audit::RENEW,
+        "saying that this server lives",
+        trail(),
+        async |trail: &Arc<Audit>| trail.renew().await,
+    ));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }

@@ -7,6 +7,7 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
+use crate::audit::Audit;
 use crate::auth::{Role, Tokens};
 use crate::decisions::log::DecisionLog;
 use crate::decisions::{self, Decisions};
@@ -78,6 +79,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
     allocation::register_default(&app.registry).await?;
     app.jobs.queue.take_over_local().await?;
+    // Before the first request: an action announced by a server that never said that it lives would count as left behind.
+    app.audit.renew().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
@@ -152,6 +155,7 @@ async fn build(
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         decisions: Arc::new(decisions),
+        audit: Arc::new(Audit::new(registry.store.clone(), settings)),
         runner,
         registry,
         jobs: Jobs { queue, worker },

@@ -142,7 +142,9 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Metadata)>) -> Re
             continue;
         }
         let path = entry.path();
-        let holds = path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        let holds = path
+            .extension()
+            .is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             // Some other file's link into nowhere.
@@ -174,7 +176,10 @@ fn parse(file: &Arc<str>, text: &str) -> Result<Vec<Filed>, Vec<String>> {
     })?;
     if documents.is_empty() {
         // Half of a write looks like this, too.
-        return Err(vec![format!("{}: the file is empty; `[]` says that it holds no policies", place(file, 1))]);
+        return Err(vec![format!(
+            "{}: the file is empty; `[]` says that it holds no policies",
+            place(file, 1)
+        )]);
     }
     let (mut policies, mut faults) = (Vec::new(), Vec::new());
     for Entry { value, lines } in documents.into_iter().flat_map(|contents| contents.0) {
@@ -182,7 +187,8 @@ fn parse(file: &Arc<str>, text: &str) -> Result<Vec<Filed>, Vec<String>> {
         match read {
             Ok(policy) => policies.push(Filed { policy, file: Arc::clone(file), lines }),
             Err(PolicyError { faults: found, .. }) => {
-                let each = found.iter().map(|fault| format!("{}: {fault}", place(file, lines.of(&fault.field))));
+                let each =
+                    found.iter().map(|fault| format!("{}: {fault}", place(file, lines.of(&fault.field))));
                 faults.extend(each);
             }
         }
