@@ -46,6 +46,7 @@ pub(super) struct Explained<'s> {
 pub(super) struct Meters {
     allowed: Counter,
     denied: Counter,
+    errors: Counter,
     duration: Histogram,
 }
 
@@ -111,18 +112,9 @@ impl Decisions {
         let filled = origin.fill_in(request);
         let now = Timestamp::now();
         let questions = force.set.questions(request, now);
-<<<<<<< HEAD
-        let answers = if questions.is_empty() {
-            Answers::default()
-        } else {
-            self.ask(&questions, request).await
-        };
-        Prepared { started, filled, now, answers }
-=======
         let answers =
             if questions.is_empty() { Answers::default() } else { self.ask(&questions, request).await };
-        Prepared { started, now, answers }
->>>>>>> main
+        Prepared { started, filled, now, answers }
     }
 
     async fn record(
@@ -155,6 +147,7 @@ impl Decisions {
         self.log.record(&entry).await?;
         let counter = if decision.allowed { &self.meters.allowed } else { &self.meters.denied };
         counter.increment(1);
+        self.meters.errors.increment(decision.errors.len() as u64);
         self.meters.duration.record(duration);
         Ok(decision_id)
     }
@@ -181,6 +174,18 @@ impl Decided<'_> {
 impl Meters {
     pub(super) fn new() -> Self {
         metrics::describe_counter!("edict_decisions_total", "Decisions of the policy engine, by result");
+        metrics::describe_counter!(
+            "edict_decision_errors_total",
+            "Conditions that could not be evaluated: denies denied and allows did not apply"
+        );
+        metrics::describe_gauge!(
+            "edict_decision_policies",
+            "Decision policies in force, those of the folder included"
+        );
+        metrics::describe_gauge!(
+            "edict_decision_policies_unreadable",
+            "Stored decision policies that this version cannot read"
+        );
         metrics::describe_histogram!(
             "edict_decision_duration_seconds",
             "Time from a request that is read to its decision, Python policies included"
@@ -188,6 +193,7 @@ impl Meters {
         Self {
             allowed: metrics::counter!("edict_decisions_total", "result" => "allowed"),
             denied: metrics::counter!("edict_decisions_total", "result" => "denied"),
+            errors: metrics::counter!("edict_decision_errors_total"),
             duration: metrics::histogram!("edict_decision_duration_seconds"),
         }
     }
