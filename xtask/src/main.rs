@@ -37,6 +37,10 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if run::output("curl", &["--version"]).is_err() {
         run::install(&["curl", "ca-certificates"])?;
     }
+    // The alerting rules are tried with Prometheus' own tools.
+    if run::output("promtool", &["--version"]).is_err() {
+        run::install(&["prometheus"])?;
+    }
     let python = python::environment()?;
     let postgres = postgres::start()?;
     let mut command = cargo();
@@ -45,6 +49,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     command.env("EDICT_TEST_POSTGRES_BIN", &postgres.bin);
     command.env("EDICT_TEST_PYTHON", &python.interpreter);
     command.env("EDICT_TEST_MOTO", &python.moto);
+    command.env("EDICT_TEST_PROMETHEUS", "prometheus");
     run::run(&mut command)
 }
 

@@ -3,6 +3,7 @@
 mod allocation;
 mod app;
 mod assets;
+mod audit;
 mod auth;
 mod cli;
 mod decisions;

@@ -73,6 +73,13 @@ fn system_routes() -> OpenApiRouter<App> {
 /// The policy engine's routes.
 fn engine_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Engine::openapi())
+        .routes(routes!(decisions::evaluate::evaluate, decisions::evaluate::evaluate_parameters))
+        .routes(routes!(decisions::batch::evaluate_batch))
+        .routes(routes!(decisions::create::create, decisions::list::list))
+        .routes(routes!(decisions::query::query))
+        .routes(routes!(decisions::import::import))
+        .routes(routes!(decisions::folder::status::folder))
+        .routes(routes!(decisions::read::read, decisions::update::update, decisions::delete::delete))
         .routes(routes!(decisions::log::query::query))
         .routes(routes!(decisions::log::read::read))
 }
@@ -116,7 +123,14 @@ struct System;
 struct Executor;
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Edict policy engine", description = "Decides what is allowed."), modifiers(&Tokens))]
+#[openapi(
+    info(title = "Edict policy engine", description = "Decides what is allowed."),
+    modifiers(&Tokens),
+    tags(
+        (name = "decisions", description = "Decisions, and the policies behind them"),
+        (name = "log", description = "What was decided")
+    )
+)]
 struct Engine;
 
 #[derive(OpenApi)]

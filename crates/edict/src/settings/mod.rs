@@ -7,7 +7,7 @@ mod secret;
 mod sources;
 
 pub(crate) use secret::Secret;
-pub(crate) use sources::SettingsArgs;
+pub(crate) use sources::{SettingsArgs, variables};
 
 use crate::auth::Tokens;
 use edict_client::records::Labels;

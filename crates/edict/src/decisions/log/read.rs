@@ -32,7 +32,9 @@ pub(crate) async fn read(
     let id: Uuid = decision_id.parse().map_err(|_| missing(""))?;
     let pending = app.decision_log.catch_up().await?;
     let sql = format!("{} WHERE id = $1", row::SELECT);
-    let found = app.registry.store.fetch_one::<row::Columns>(Statement::new(sql).bind(id.to_string())).await?;
-    let hint = pending.map_or(String::new(), |pending| format!(" yet; {pending} are on their way, try again"));
+    let found =
+        app.registry.store.fetch_one::<row::Columns>(Statement::new(sql).bind(id.to_string())).await?;
+    let hint =
+        pending.map_or(String::new(), |pending| format!(" yet; {pending} are on their way, try again"));
     Ok(Json(row::show(found.ok_or_else(|| missing(&hint))?)?))
 }

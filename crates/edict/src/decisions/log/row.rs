@@ -52,7 +52,8 @@ struct Who {
 pub(super) fn show(columns: Columns) -> Result<LoggedDecision, ApiError> {
     let (decision_id, created_at, action, resource, kind, user_id, allowed, more) = columns;
     let more: More = serde_json::from_str(&more).map_err(ApiError::internal)?;
-    let who = more.context.as_deref().and_then(|context| serde_json::from_str::<Option<Who>>(context.get()).ok());
+    let who =
+        more.context.as_deref().and_then(|context| serde_json::from_str::<Option<Who>>(context.get()).ok());
     let who = who.flatten().unwrap_or_default();
     let nothing = || RawValue::from_string("{}".to_owned()).map_err(ApiError::internal);
     #[expect(clippy::cast_precision_loss, reason = "no decision takes the weeks after which digits are lost")]
