@@ -80,6 +80,8 @@ fn engine_routes() -> OpenApiRouter<App> {
         .routes(routes!(decisions::import::import))
         .routes(routes!(decisions::folder::status::folder))
         .routes(routes!(decisions::read::read, decisions::update::update, decisions::delete::delete))
+        .routes(routes!(decisions::log::query::query))
+        .routes(routes!(decisions::log::read::read))
 }
 
 /// The action executor's routes.
@@ -124,7 +126,10 @@ struct Executor;
 #[openapi(
     info(title = "Edict policy engine", description = "Decides what is allowed."),
     modifiers(&Tokens),
-    tags((name = "decisions", description = "Decisions, and the policies behind them"))
+    tags(
+        (name = "decisions", description = "Decisions, and the policies behind them"),
+        (name = "log", description = "What was decided")
+    )
 )]
 struct Engine;
 

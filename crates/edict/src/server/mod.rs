@@ -142,8 +142,10 @@ async fn build(
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
-    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner)).await?;
-    let decision_log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
+    let log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
+    let decision_log = Arc::new(log);
+    let log = Arc::clone(&decision_log);
+    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner), log).await?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -157,7 +159,7 @@ async fn build(
         runner,
         registry,
         jobs: Jobs { queue, worker },
-        decision_log: Arc::new(decision_log),
+        decision_log,
         public_url,
         common,
         stopping: CancellationToken::new(),
