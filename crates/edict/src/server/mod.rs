@@ -23,6 +23,7 @@ use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
+use crate::notify::Notifier;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -83,6 +84,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     app.audit.renew().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
+    if let Some(notifier) = Notifier::new(&settings, store.clone(), Arc::clone(&app.audit))? {
+        chores.spawn(notifier.run());
+    }
 
     let routers =
         vec![router::system(app.clone()), router::engine(app.clone()), router::actions(app.clone())];
@@ -98,6 +102,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
     worker.abort();
     chores.abort_all();
+    app.audit.leave().await;
     app.functions.fleet.stop(grace).await;
     app.runner.tools.runtime.stop(grace).await;
     if let Err(error) = app.graphs.flush().await {
