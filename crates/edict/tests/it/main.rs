@@ -43,3 +43,4 @@ mod settings;
 mod smoke;
 mod spec;
 mod updates;
+mod watching;

@@ -7,11 +7,13 @@ pub(crate) mod archive;
 mod database;
 mod functions;
 mod outside;
+mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
+pub(crate) use prometheus::Prometheus;
 pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
