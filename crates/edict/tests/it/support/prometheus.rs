@@ -47,8 +47,8 @@ impl Prometheus {
     /// The samples that a query finds now; None while it does not answer.
     pub(crate) async fn query(&self, query: &str) -> Option<Vec<Value>> {
         let url = format!("{}/api/v1/query", self.url);
-        let answer: Value =
-            http().get(url).query(&[("query", query)]).send().await.ok()?.json().await.ok()?;
+        let url = reqwest::Url::parse_with_params(&url, [("query", query)]).unwrap();
+        let answer: Value = http().get(url).send().await.ok()?.json().await.ok()?;
         if answer["status"] == "error" {
             panic!("`{query}`: {answer}");
         }
