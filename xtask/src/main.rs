@@ -38,6 +38,10 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if run::output("curl", &["--version"]).is_err() {
         run::install(&["curl", "ca-certificates"])?;
     }
+    // The alerting rules are tried with Prometheus' own tools.
+    if run::output("promtool", &["--version"]).is_err() {
+        run::install(&["prometheus"])?;
+    }
     let cluster = cluster::start()?;
     let python = python::environment()?;
     let postgres = postgres::start()?;
@@ -50,6 +54,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     command.env("EDICT_TEST_POSTGRES_BIN", &postgres.bin);
     command.env("EDICT_TEST_PYTHON", &python.interpreter);
     command.env("EDICT_TEST_MOTO", &python.moto);
+    command.env("EDICT_TEST_PROMETHEUS", "prometheus");
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
         command.env("EDICT_TEST_IMAGE", cluster.image);

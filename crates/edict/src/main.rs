@@ -3,8 +3,10 @@
 mod allocation;
 mod app;
 mod assets;
+mod audit;
 mod auth;
 mod cli;
+mod decisions;
 mod error;
 mod execution;
 mod executors;
@@ -13,6 +15,7 @@ mod graphs;
 mod health;
 mod http;
 mod jobs;
+mod notify;
 mod policies;
 mod router;
 mod server;

@@ -5,6 +5,9 @@
 
 mod asset;
 mod attempt;
+mod audit;
+mod decision;
+mod decision_log;
 mod execution;
 mod executor;
 mod function;
@@ -15,6 +18,16 @@ mod policy;
 
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+pub use audit::{
+    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
+    AuditVerdict,
+};
+pub use decision::{
+    BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder,
+    DecisionPolicies, DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
+    ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
+};
+pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{

@@ -54,6 +54,11 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
+/// The environment variables that set something.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    entries().into_iter().map(|entry| entry.variable)
+}
+
 /// The flags of every setting, for verbs that start a server.
 #[derive(Clone, Default)]
 pub(crate) struct SettingsArgs(ArgMatches);

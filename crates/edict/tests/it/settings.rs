@@ -55,6 +55,11 @@ fn what_is_wrong_is_named() {
         ("EDICT_BIND", "everywhere", "`bind`"),
         ("EDICT_ASSETS_URL", "/a/folder", "`assets_url`"),
         ("EDICT_CONFIG", "nowhere.toml", "`nowhere.toml`"),
+        ("RATE_LIMIT_RESTART_MAX", "many", "`rate_limit_restart_max`"),
+        ("REQUIRE_ACTION_SIGNATURE", "true", "JWT_SECRET"),
+        ("REQUIRE_FRESH_SIGNATURE", "true", "JWT_SECRET"),
+        ("POLICY_ENGINE_URL", "engine:3000", "`policy_engine_url`"),
+        ("EDICT_NOTIFY_URL", "ftp://short", "`notify_url`"),
     ] {
         let error = refusal(&config(&dir, &[(name, value)], &[]));
         assert!(error.contains(named), "{name}={value}: {error}");
@@ -72,6 +77,8 @@ fn what_is_printed_hides_secrets_and_can_be_used_again() {
         ("EDICT_DATABASE_URL", "postgres://u:sesame@127.0.0.1/d"),
         ("EDICT_S3_SECRET_ACCESS_KEY", "sesame"),
         ("EDICT_SERVER_TOKEN", "sesame"),
+        ("JWT_SECRET", "sesame"),
+        ("EDICT_NOTIFY_URL", "https://hooks.example/sesame"),
         ("EDICT_INDEX_URL", "https://u:sesame@index.example/simple"),
     ];
     for arguments in [&[][..], &["--output", "json"]] {

@@ -1,6 +1,7 @@
 //! The demo's server: this program as `edict serve`, on free ports, in the temporary folder.
 
 use super::super::failure::Failure;
+use crate::settings::variables;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -40,10 +41,8 @@ impl DemoServer {
             "1",
         ]);
         // The demo is its own world: settings for other servers of this user do not reach into it.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("EDICT_") && name != "EDICT_PYTHON" {
-                command.env_remove(name);
-            }
+        for name in variables().chain(["EDICT_CONFIG".to_owned()]).filter(|name| name != "EDICT_PYTHON") {
+            command.env_remove(name);
         }
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let mut child =
