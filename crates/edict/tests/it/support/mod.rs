@@ -5,12 +5,14 @@
 
 pub(crate) mod archive;
 mod database;
+mod decisions;
 mod functions;
 mod outside;
 mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
 pub(crate) use prometheus::Prometheus;
