@@ -2,6 +2,7 @@
 
 mod assets;
 mod attempts;
+mod audit;
 mod build;
 mod executions;
 mod executors;
@@ -13,6 +14,7 @@ mod policies;
 mod reply;
 
 pub use assets::{Content, Download, NewAsset};
+pub use audit::AuditFilter;
 pub use build::Builder;
 pub use functions::Managed;
 pub use policies::PolicyCode;
