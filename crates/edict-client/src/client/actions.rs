@@ -21,7 +21,8 @@ impl Client {
 
     /// Has a server on this machine sign an action with its own secret.
     pub async fn generate_signature(&self, action: &ExecuteAction) -> Result<GeneratedSignature, Error> {
-        let request = self.request(Method::POST, self.path(&["executor", "generate-signature"])?).json(action);
+        let request =
+            self.request(Method::POST, self.path(&["executor", "generate-signature"])?).json(action);
         let response = reply::refused(self.send(request).await?, self.url()).await?;
         reply::read(response, self.url()).await
     }

@@ -51,8 +51,9 @@ pub struct ExecuteAction {
 pub struct ActionReply {
     /// Whether the action was carried out.
     pub success: bool,
-    /// Where the audit trail has it.
-    pub audit_id: String,
+    /// Where the audit trail has it; none when it could not be written, and so nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_id: Option<String>,
     /// What was done and what came of it, if it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
@@ -141,11 +142,10 @@ impl ExecuteAction {
 }
 
 /// HMAC-SHA256 of a text with a secret, in hex.
+#[expect(clippy::expect_used, reason = "a key may have any length")]
 fn sign_text(secret: &str, text: &str) -> String {
-    // Keys may have any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
-    mac.update(text.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key may have any length");
+    hex::encode(mac.chain_update(text).finalize().into_bytes())
 }
 
 #[cfg(test)]
