@@ -103,6 +103,18 @@ impl Policy {
         Err(PolicyError { policy: self.name.clone(), faults })
     }
 
+    /// [`Policy::check`] without the conditions: what [`crate::PolicySet::compile_stored`] asks for.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn check_but_conditions(&self) -> Result<(), PolicyError> {
+        let faults = self.faults_but_conditions();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(PolicyError { policy: self.name.clone(), faults })
+    }
+
     pub(crate) fn faults_but_conditions(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut length = |field: &str, text: &str, least: usize, most: usize| {

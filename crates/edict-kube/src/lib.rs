@@ -1,1 +1,27 @@
-//! What Edict does to a Kubernetes cluster.
+//! What Edict does to a Kubernetes cluster: restarts and deletes pods; scales, rolls back and restarts deployments; says
+//! whether the workload came back healthy, and, after a crash, whether an action was done.
+//!
+//! It knows nothing of policies, limits or audit trails: whoever calls [`Cluster::perform`] has decided.
+
+mod action;
+mod call;
+mod cluster;
+mod fault;
+mod look;
+mod names;
+mod outcome;
+mod perform;
+mod rollback;
+mod settle;
+mod shows;
+mod target;
+
+pub use action::Action;
+pub use cluster::{Cluster, ConnectError};
+pub use fault::{Fault, Right};
+pub use outcome::{DeploymentOutcome, Health, Outcome, PodHealth, PodOutcome};
+pub use shows::Done;
+pub use target::{DeploymentTarget, Owner, PodTarget, Target};
+
+/// The annotation on a deployment that names the last action that Edict took on it.
+pub const ACTION_ANNOTATION: &str = "edict.dev/action";

@@ -1,6 +1,9 @@
 //! What the routes of a server share.
 
+use crate::audit::Audit;
 use crate::auth::Tokens;
+use crate::decisions::Decisions;
+use crate::decisions::log::DecisionLog;
 use crate::execution::Runner;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
@@ -24,7 +27,10 @@ pub(crate) struct Shared {
     pub(crate) runner: Arc<Runner>,
     pub(crate) functions: Arc<Functions>,
     pub(crate) graphs: Arc<Graphs>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) jobs: Jobs,
+    pub(crate) decision_log: Arc<DecisionLog>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,

@@ -168,6 +168,15 @@ impl ApiError {
     pub(crate) fn into_details(self) -> Value {
         self.details
     }
+
+    /// The shape of every error reply.
+    pub(crate) fn body(&self) -> Value {
+        json!({
+            "success": false,
+            "message": self.message,
+            "error": {"code": self.code.as_str(), "details": self.details},
+        })
+    }
 }
 
 impl From<ApiError> for RunFault {
@@ -201,12 +210,7 @@ pub(crate) struct ErrorInfo {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({
-            "success": false,
-            "message": self.message,
-            "error": {"code": self.code.as_str(), "details": self.details},
-        });
-        let mut response = (self.code.status(), axum::Json(body)).into_response();
+        let mut response = (self.code.status(), axum::Json(self.body())).into_response();
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));

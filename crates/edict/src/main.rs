@@ -3,8 +3,10 @@
 mod allocation;
 mod app;
 mod assets;
+mod audit;
 mod auth;
 mod cli;
+mod decisions;
 mod error;
 mod execution;
 mod executors;

@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, executors, functions, graphs, health, http, jobs, policies};
+use crate::{assets, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -73,6 +73,13 @@ fn system_routes() -> OpenApiRouter<App> {
 /// The policy engine's routes.
 fn engine_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Engine::openapi())
+        .routes(routes!(decisions::evaluate::evaluate, decisions::evaluate::evaluate_parameters))
+        .routes(routes!(decisions::batch::evaluate_batch))
+        .routes(routes!(decisions::create::create, decisions::list::list))
+        .routes(routes!(decisions::query::query))
+        .routes(routes!(decisions::import::import))
+        .routes(routes!(decisions::folder::status::folder))
+        .routes(routes!(decisions::read::read, decisions::update::update, decisions::delete::delete))
 }
 
 /// The action executor's routes.
@@ -114,7 +121,11 @@ struct System;
 struct Executor;
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Edict policy engine", description = "Decides what is allowed."), modifiers(&Tokens))]
+#[openapi(
+    info(title = "Edict policy engine", description = "Decides what is allowed."),
+    modifiers(&Tokens),
+    tags((name = "decisions", description = "Decisions, and the policies behind them"))
+)]
 struct Engine;
 
 #[derive(OpenApi)]

@@ -68,6 +68,8 @@ pub(crate) fn compile(conditions: &Map<String, Value>) -> Compiled {
             },
             "metadata" => compiled.metadata(wanted),
             "policyRuleUri" => compiled.add(name, rule(wanted)),
+            // What whoever keeps policies writes in place of those that it cannot read; never a condition.
+            "$unreadable" => compiled.faults.push(Fault::new("conditions.$unreadable", shown_value(wanted))),
             other => compiled.add(name, context(other, wanted)),
         }
     }

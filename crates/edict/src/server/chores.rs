@@ -1,6 +1,8 @@
 //! What a server does by itself, in the background.
 
 use crate::app::App;
+use crate::audit::{self, Audit};
+use crate::decisions::log::DecisionLog;
 use crate::error::ApiError;
 use crate::execution::Runner;
 use crate::executors::status;
@@ -23,6 +25,7 @@ const POLICIES: &str = "edict_policies";
 const FUNCTIONS: &str = "edict_functions";
 const GRAPHS: &str = "edict_graphs";
 const JOBS: &str = "edict_jobs";
+const DECISIONS: &str = "edict_decisions";
 
 /// Starts the chores; they end when the set is dropped or aborted.
 pub(crate) fn start(app: &App) -> JoinSet<()> {
@@ -72,6 +75,18 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
             async move |graphs: &Arc<Graphs>| graphs.sweep_runs(age).await.map(|_| ()),
         ));
     }
+    let log = Arc::clone(&app.decision_log);
+    chores.spawn(async move { log.run().await });
+    let log = Arc::clone(&app.decision_log);
+    chores.spawn(every(
+        Duration::from_secs(5),
+        "measuring the log of decisions",
+        log,
+        async |log: &Arc<DecisionLog>| {
+            log.gauge();
+            Ok(())
+        },
+    ));
     let queue = || Arc::clone(&app.jobs.queue);
     chores.spawn(every(lease::SWEEP, "looking for lost jobs", queue(), async |queue: &Arc<Queue>| {
         queue.sweep().await
@@ -85,6 +100,17 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         "removing old jobs",
         queue(),
         async move |queue: &Arc<Queue>| queue.forget_old(keep).await,
+    ));
+    let decisions = Arc::clone(&app.decisions);
+    chores.spawn(async move { decisions.follow().await });
+    let decisions = Arc::clone(&app.decisions);
+    chores.spawn(async move { decisions.watch_folder().await });
+    let trail = || Arc::clone(&app.audit);
+    chores.spawn(every(
+        audit::RENEW,
+        "saying that this server lives",
+        trail(),
+        async |trail: &Arc<Audit>| trail.renew().await,
     ));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
@@ -126,13 +152,14 @@ async fn follow_changes(pool: sqlx::PgPool, app: App) {
 }
 
 async fn listen(listener: &mut PgListener, app: &App) -> sqlx::Result<()> {
-    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS, JOBS]).await?;
+    listener.listen_all([POLICIES, FUNCTIONS, GRAPHS, JOBS, DECISIONS]).await?;
     forget_all(app);
     // `try_recv` tells of a lost connection; `recv` would reconnect silently and hide what was missed.
     while let Some(announced) = listener.try_recv().await? {
         match announced.channel() {
             FUNCTIONS => app.functions.forget(announced.payload()),
             GRAPHS => app.graphs.forget(announced.payload()),
+            DECISIONS => app.decisions.heard(),
             JOBS => app.jobs.heard(announced.payload()).await,
             _ => app.registry.forget(announced.payload()),
         }
@@ -144,4 +171,5 @@ fn forget_all(app: &App) {
     app.registry.forget_all();
     app.functions.forget_all();
     app.graphs.forget_all();
+    app.decisions.heard();
 }

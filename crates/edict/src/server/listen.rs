@@ -62,7 +62,9 @@ impl Listeners {
                 let told = async move {
                     stopped.wait_for(|stop| *stop).await.ok();
                 };
-                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(told).await {
+                // Who asks is told to the policy engine's conditions.
+                let service = router.into_make_service_with_connect_info::<SocketAddr>();
+                if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(told).await {
                     tracing::error!(%error, name, "listener failed");
                 }
             });

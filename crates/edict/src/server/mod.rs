@@ -7,7 +7,10 @@ pub(crate) use listen::{Listeners, Ready, stop_signal};
 
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
+use crate::audit::Audit;
 use crate::auth::{Role, Tokens};
+use crate::decisions::log::DecisionLog;
+use crate::decisions::{self, Decisions};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, StartError, start_tools};
 use crate::executors::wake::Wakes;
@@ -40,8 +43,12 @@ pub(crate) enum ServeError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Runtime(#[from] StartError),
+    #[error(transparent)]
+    Decisions(#[from] decisions::OpenError),
     #[error("cannot listen on {address}: {source}; stop what listens there, or choose another port")]
     Listen { address: String, source: std::io::Error },
+    #[error("cannot keep a log of decisions in the data folder: {0}")]
+    DecisionLog(std::io::Error),
     #[error("cannot write the ready file: {0}")]
     ReadyFile(std::io::Error),
     #[error("cannot collect metrics: {0}")]
@@ -72,6 +79,8 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     executors::heartbeat::register_local(&store, &app.public_url, hardware).await?;
     allocation::register_default(&app.registry).await?;
     app.jobs.queue.take_over_local().await?;
+    // Before the first request: an action announced by a server that never said that it lives would count as left behind.
+    app.audit.renew().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
 
@@ -94,6 +103,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     if let Err(error) = app.graphs.flush().await {
         tracing::error!(error = error.message(), "the last runs of graphs were not recorded");
     }
+    app.decision_log.stop(grace).await;
     store.close().await;
     drop(lock);
     tracing::info!("stopped");
@@ -132,6 +142,8 @@ async fn build(
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
+    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner)).await?;
+    let decision_log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -140,9 +152,12 @@ async fn build(
         http: registry.http.clone(),
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
+        decisions: Arc::new(decisions),
+        audit: Arc::new(Audit::new(registry.store.clone(), settings)),
         runner,
         registry,
         jobs: Jobs { queue, worker },
+        decision_log: Arc::new(decision_log),
         public_url,
         common,
         stopping: CancellationToken::new(),

@@ -71,6 +71,7 @@ pub(crate) struct Settings {
     pub(crate) decision_timeout_ms: u64,
     pub(crate) decision_log_retention_days: u64,
     pub(crate) decision_log_sync_ms: u64,
+    pub(crate) decision_log_spool_mb: u64,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) allowed_namespaces: Vec<String>,
     pub(crate) max_scale: u32,
@@ -192,6 +193,9 @@ impl Settings {
         }
         if self.decision_timeout_ms == 0 {
             return invalid("decision_timeout_ms", "must be at least 1");
+        }
+        if self.decision_log_spool_mb == 0 {
+            return invalid("decision_log_spool_mb", "must be at least 1");
         }
         if self.cluster_timeout_seconds == 0 {
             return invalid("cluster_timeout_seconds", "must be at least 1");

@@ -246,13 +246,7 @@ impl Collection {
         matching: &Value,
         page: &Page,
     ) -> Result<(Vec<Box<RawValue>>, bool), ApiError> {
-        let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=LARGEST_LIMIT).contains(&limit) {
-            return Err(ApiError::new(
-                Code::InvalidParameter,
-                format!("query parameter `limit` must be between 1 and {LARGEST_LIMIT}, got `{limit}`"),
-            ));
-        }
+        let limit = Self::limit(page)?;
         let dialect = store.dialect();
         let filter = Filter::parse(matching)?;
         let sort = Sort::parse(page.sort.as_deref().unwrap_or_default())?;
@@ -279,6 +273,35 @@ impl Collection {
         rows.truncate(limit as usize);
         let docs = rows.into_iter().map(|(doc,)| project(doc, projection.as_ref()));
         Ok((docs.collect::<Result<_, _>>()?, more))
+    }
+}
+
+impl Collection {
+    /// How many records a page holds.
+    ///
+    /// # Errors
+    /// 400 when it is none or too many.
+    pub(crate) fn limit(page: &Page) -> Result<u32, ApiError> {
+        let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
+        if (1..=LARGEST_LIMIT).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(ApiError::new(
+            Code::InvalidParameter,
+            format!("query parameter `limit` must be between 1 and {LARGEST_LIMIT}, got `{limit}`"),
+        ))
+    }
+
+    /// How many records match a Mongo-style filter.
+    ///
+    /// # Errors
+    /// 400 when the filter cannot be understood.
+    pub(crate) async fn count(&self, store: &Store, matching: &Value) -> Result<u64, ApiError> {
+        let condition = Filter::parse(matching)?.to_sql(store.dialect(), &self.table, 1)?;
+        let sql = format!("SELECT CAST(COUNT(*) AS bigint) FROM {} WHERE {}", self.name, condition.text);
+        let statement = Statement::new(sql).bind_all(condition.args.into_iter().map(Arg::from));
+        let counted = store.search::<(i64,)>(statement).await?;
+        Ok(counted.first().map_or(0, |(count,)| count.unsigned_abs()))
     }
 }
 

@@ -137,7 +137,8 @@ pub(crate) fn edict(dir: &Path) -> Command {
     command.current_dir(dir);
     let own = |name: &str| {
         let named = ["JWT_SECRET", "KUBECONFIG", "ALLOWED_NAMESPACES", "POLICY_ENGINE_URL"];
-        ["EDICT_", "RATE_LIMIT_", "REQUIRE_"].iter().any(|prefix| name.starts_with(prefix)) || named.contains(&name)
+        ["EDICT_", "RATE_LIMIT_", "REQUIRE_"].iter().any(|prefix| name.starts_with(prefix))
+            || named.contains(&name)
     };
     for (name, _) in std::env::vars_os().filter(|(name, _)| own(&name.to_string_lossy())) {
         command.env_remove(name);

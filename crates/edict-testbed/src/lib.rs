@@ -1,0 +1,1 @@
+//! A real cluster for tests, and a way to it that misbehaves.
