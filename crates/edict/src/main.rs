@@ -15,6 +15,7 @@ mod graphs;
 mod health;
 mod http;
 mod jobs;
+mod notify;
 mod policies;
 mod router;
 mod server;

@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, decisions, executors, functions, graphs, health, http, jobs, policies};
+use crate::{assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
@@ -80,11 +80,18 @@ fn engine_routes() -> OpenApiRouter<App> {
         .routes(routes!(decisions::import::import))
         .routes(routes!(decisions::folder::status::folder))
         .routes(routes!(decisions::read::read, decisions::update::update, decisions::delete::delete))
+        .routes(routes!(decisions::log::query::query))
+        .routes(routes!(decisions::log::read::read))
 }
 
 /// The action executor's routes.
 fn actions_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Actions::openapi())
+        .routes(routes!(audit::query::query))
+        .routes(routes!(audit::read::read))
+        .routes(routes!(audit::statistics::statistics))
+        .routes(routes!(audit::verify::verify))
+        .routes(routes!(audit::export::export))
 }
 
 /// The routes of an executor that is a process of its own.
@@ -124,7 +131,10 @@ struct Executor;
 #[openapi(
     info(title = "Edict policy engine", description = "Decides what is allowed."),
     modifiers(&Tokens),
-    tags((name = "decisions", description = "Decisions, and the policies behind them"))
+    tags(
+        (name = "decisions", description = "Decisions, and the policies behind them"),
+        (name = "log", description = "What was decided")
+    )
 )]
 struct Engine;
 

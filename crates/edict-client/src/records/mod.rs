@@ -7,6 +7,7 @@ mod asset;
 mod attempt;
 mod audit;
 mod decision;
+mod decision_log;
 mod execution;
 mod executor;
 mod function;
@@ -26,6 +27,7 @@ pub use decision::{
     DecisionPolicies, DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
     ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
 };
+pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{

@@ -112,6 +112,17 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         trail(),
         async |trail: &Arc<Audit>| trail.renew().await,
     ));
+    let days = app.settings.audit_retention_days;
+    if days > 0 {
+        let age = Duration::from_secs(days * 86_400);
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "trimming the audit trail",
+            trail(),
+            async move |trail: &Arc<Audit>| trail.trim(age).await.map(|_| ()),
+        ));
+    }
+
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));
     }

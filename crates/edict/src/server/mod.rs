@@ -23,6 +23,7 @@ use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
+use crate::notify::Notifier;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -83,6 +84,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     app.audit.renew().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
+    if let Some(notifier) = Notifier::new(&settings, store.clone(), Arc::clone(&app.audit))? {
+        chores.spawn(notifier.run());
+    }
 
     let routers =
         vec![router::system(app.clone()), router::engine(app.clone()), router::actions(app.clone())];
@@ -98,6 +102,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
     worker.abort();
     chores.abort_all();
+    app.audit.leave().await;
     app.functions.fleet.stop(grace).await;
     app.runner.tools.runtime.stop(grace).await;
     if let Err(error) = app.graphs.flush().await {
@@ -142,8 +147,10 @@ async fn build(
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
-    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner)).await?;
-    let decision_log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
+    let log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
+    let decision_log = Arc::new(log);
+    let log = Arc::clone(&decision_log);
+    let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner), log).await?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -157,7 +164,7 @@ async fn build(
         runner,
         registry,
         jobs: Jobs { queue, worker },
-        decision_log: Arc::new(decision_log),
+        decision_log,
         public_url,
         common,
         stopping: CancellationToken::new(),
