@@ -87,12 +87,14 @@ impl<'a> Request<'a> {
         Ok(Self { action, resource, kind, context: Value::Object(context) })
     }
 
-    /// Puts a text into a field of the context that is missing or null.
-    pub fn fill_in(&mut self, field: &str, text: impl FnOnce() -> String) {
-        if let Value::Object(context) = &mut self.context
-            && context.get(field).is_none_or(Value::is_null)
-        {
-            context.insert(field.to_owned(), Value::String(text()));
+    /// Puts a text into a field of the context that is missing or null; tells whether it was.
+    pub fn fill_in(&mut self, field: &str, text: impl FnOnce() -> String) -> bool {
+        match &mut self.context {
+            Value::Object(context) if context.get(field).is_none_or(Value::is_null) => {
+                context.insert(field.to_owned(), Value::String(text()));
+                true
+            }
+            _ => false,
         }
     }
 

@@ -129,7 +129,7 @@ impl DeploymentTarget {
 }
 
 impl DeploymentOutcome {
-    fn new(target: &DeploymentTarget, changed: &Workload, dry_run: bool) -> Self {
+    pub(crate) fn new(target: &DeploymentTarget, changed: &Workload, dry_run: bool) -> Self {
         Self {
             namespace: target.namespace.clone(),
             deployment_name: target.deployment_name.clone(),

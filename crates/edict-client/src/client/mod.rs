@@ -1,5 +1,6 @@
 //! The typed client: one file per resource, and here what they share.
 
+mod actions;
 mod assets;
 mod attempts;
 mod audit;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl Cluster {
-    pub(super) async fn settle_deployment(
+    pub(crate) async fn settle_deployment(
         &self,
         of: &DeploymentOutcome,
         patience: Duration,

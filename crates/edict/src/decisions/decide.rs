@@ -1,16 +1,26 @@
 //! From a request to a decision: who asks is filled in, Python policies are asked, the outcome is counted and recorded.
 
 use super::force::InForce;
+use super::log::{Entry, Stamp};
+use super::origin::Filled;
 use super::{Decisions, Origin};
 use crate::error::{ApiError, Code};
 use edict_client::records::{self, DecisionError};
 use edict_engine::{Answers, Decision, EvaluationError, Explanation, Request, RequestError, Timestamp};
 use metrics::{Counter, Histogram};
-use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
+
+/// A request, with its context as the caller wrote it: that is what is recorded.
+pub(super) struct Asked<'a> {
+    request: Request<'a>,
+    context: Option<Cow<'a, RawValue>>,
+}
 
 /// A decision that is recorded and may be given out; borrows from what decided.
 #[derive(Serialize)]
@@ -36,12 +46,14 @@ pub(super) struct Explained<'s> {
 pub(super) struct Meters {
     allowed: Counter,
     denied: Counter,
+    errors: Counter,
     duration: Histogram,
 }
 
 /// What was prepared before the engine decides.
-struct Prepared {
+struct Prepared<'o> {
     started: Instant,
+    filled: Filled<'o>,
     now: Timestamp,
     answers: Answers,
 }
@@ -66,52 +78,78 @@ impl Decisions {
     pub(super) async fn decide<'s>(
         &self,
         force: &'s InForce,
-        mut request: Request<'_>,
+        mut asked: Asked<'_>,
         origin: &Origin,
     ) -> Result<Decided<'s>, ApiError> {
-        let prepared = self.prepare(force, &mut request, origin).await;
-        let decision = force.set.evaluate(&request, prepared.now, &prepared.answers);
-        let decision_id = self.record(&prepared, &request, &decision, origin).await?;
+        let prepared = self.prepare(force, &mut asked.request, origin).await;
+        let decision = force.set.evaluate(&asked.request, prepared.now, &prepared.answers);
+        let decision_id = self.record(&prepared, &asked, &decision, origin).await?;
         Ok(Decided { decision, decision_id })
     }
 
     pub(super) async fn explain<'s>(
         &self,
         force: &'s InForce,
-        mut request: Request<'_>,
+        mut asked: Asked<'_>,
         origin: &Origin,
     ) -> Result<Explained<'s>, ApiError> {
-        let prepared = self.prepare(force, &mut request, origin).await;
+        let prepared = self.prepare(force, &mut asked.request, origin).await;
         // It looks at every policy, which with many takes longer than other requests should wait.
-        let explanation =
-            tokio::task::block_in_place(|| force.set.explain(&request, prepared.now, &prepared.answers));
-        let decision_id = self.record(&prepared, &request, &explanation.decision, origin).await?;
+        let explanation = tokio::task::block_in_place(|| {
+            force.set.explain(&asked.request, prepared.now, &prepared.answers)
+        });
+        let decision_id = self.record(&prepared, &asked, &explanation.decision, origin).await?;
         Ok(Explained { explanation, decision_id })
     }
 
-    async fn prepare(&self, force: &InForce, request: &mut Request<'_>, origin: &Origin) -> Prepared {
+    async fn prepare<'o>(
+        &self,
+        force: &InForce,
+        request: &mut Request<'_>,
+        origin: &'o Origin,
+    ) -> Prepared<'o> {
         let started = Instant::now();
-        origin.fill_in(request);
+        let filled = origin.fill_in(request);
         let now = Timestamp::now();
         let questions = force.set.questions(request, now);
         let answers =
             if questions.is_empty() { Answers::default() } else { self.ask(&questions, request).await };
-        Prepared { started, now, answers }
+        Prepared { started, filled, now, answers }
     }
 
     async fn record(
         &self,
-        prepared: &Prepared,
-        _request: &Request<'_>,
+        prepared: &Prepared<'_>,
+        asked: &Asked<'_>,
         decision: &Decision<'_>,
-        _origin: &Origin,
+        origin: &Origin,
     ) -> Result<Uuid, ApiError> {
-        let id = Uuid::now_v7();
         let duration = prepared.started.elapsed();
+        let Asked { request, context } = asked;
+        let Stamp { id: decision_id, at } = Stamp::now();
+        let entry = Entry {
+            decision_id,
+            at,
+            action: request.action(),
+            resource: request.resource(),
+            kind: request.kind(),
+            user_id: request.context().get("userId").and_then(Value::as_str),
+            context: context.as_deref(),
+            ip_address: prepared.filled.ip,
+            user_agent: prepared.filled.user_agent,
+            allowed: decision.allowed,
+            reason: &decision.reason,
+            applied_policies: &decision.applied_policies,
+            errors: &decision.errors,
+            duration,
+            request_id: &origin.request_id,
+        };
+        self.log.record(&entry).await?;
         let counter = if decision.allowed { &self.meters.allowed } else { &self.meters.denied };
         counter.increment(1);
+        self.meters.errors.increment(decision.errors.len() as u64);
         self.meters.duration.record(duration);
-        Ok(id)
+        Ok(decision_id)
     }
 }
 
@@ -136,6 +174,18 @@ impl Decided<'_> {
 impl Meters {
     pub(super) fn new() -> Self {
         metrics::describe_counter!("edict_decisions_total", "Decisions of the policy engine, by result");
+        metrics::describe_counter!(
+            "edict_decision_errors_total",
+            "Conditions that could not be evaluated: denies denied and allows did not apply"
+        );
+        metrics::describe_gauge!(
+            "edict_decision_policies",
+            "Decision policies in force, those of the folder included"
+        );
+        metrics::describe_gauge!(
+            "edict_decision_policies_unreadable",
+            "Stored decision policies that this version cannot read"
+        );
         metrics::describe_histogram!(
             "edict_decision_duration_seconds",
             "Time from a request that is read to its decision, Python policies included"
@@ -143,6 +193,7 @@ impl Meters {
         Self {
             allowed: metrics::counter!("edict_decisions_total", "result" => "allowed"),
             denied: metrics::counter!("edict_decisions_total", "result" => "denied"),
+            errors: metrics::counter!("edict_decision_errors_total"),
             duration: metrics::histogram!("edict_decision_duration_seconds"),
         }
     }
@@ -152,11 +203,26 @@ impl Meters {
 ///
 /// # Errors
 /// 400 that names the field.
-pub(super) fn parse(text: &[u8]) -> Result<Request<'_>, ApiError> {
-    Request::from_json(text).map_err(|error| {
+pub(super) fn parse(text: &[u8]) -> Result<Asked<'_>, ApiError> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(borrow)]
+        context: Option<&'a RawValue>,
+    }
+    let request = Request::from_json(text).map_err(|error| {
         let json = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
         if json { refused(error) } else { ApiError::new(Code::MalformedJson, error.message) }
-    })
+    })?;
+    let raw: Raw<'_> = serde_json::from_slice(text).map_err(ApiError::internal)?;
+    Ok(Asked { request, context: raw.context.map(Cow::Borrowed) })
+}
+
+impl<'a> Asked<'a> {
+    /// A request that did not come as JSON.
+    pub(super) fn new(request: Request<'a>) -> Result<Self, ApiError> {
+        let context = to_raw_value(request.context()).map_err(ApiError::internal)?;
+        Ok(Self { request, context: Some(Cow::Owned(context)) })
+    }
 }
 
 /// The error for a request that cannot be decided.

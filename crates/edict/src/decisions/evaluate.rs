@@ -1,7 +1,7 @@
 //! `POST /api/v1/policy/evaluate` and `GET /api/v1/policy/evaluate`
 
 use super::Origin;
-use super::decide::{parse, refused};
+use super::decide::{Asked, parse, refused};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -70,21 +70,21 @@ pub(crate) async fn evaluate_parameters(
     origin: Origin,
 ) -> Result<Response, ApiError> {
     let (request, options) = from_parameters(parameters)?;
-    answer(&app, request, options, &origin).await
+    answer(&app, Asked::new(request)?, options, &origin).await
 }
 
 async fn answer(
     app: &App,
-    request: Request<'_>,
+    asked: Asked<'_>,
     options: Options,
     origin: &Origin,
 ) -> Result<Response, ApiError> {
     let decisions = &app.decisions;
     let force = decisions.in_force();
     if options.explain {
-        return reply(&decisions.explain(&force, request, origin).await?);
+        return reply(&decisions.explain(&force, asked, origin).await?);
     }
-    reply(&decisions.decide(&force, request, origin).await?)
+    reply(&decisions.decide(&force, asked, origin).await?)
 }
 
 /// Writes a reply straight from what borrows from the policies that decided.

@@ -154,20 +154,13 @@ impl InForce {
                 "a stored decision policy cannot be read; a deny denies, an allow does not apply"
             );
         }
-        let count = |name: &'static str, source: &'static str, count: usize| {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "counts of policies are far from where floats lose digits"
-            )]
-            metrics::gauge!(name, "source" => source).set(count as f64);
-        };
-        count("edict_decision_policies", "api", self.stored.len());
-        count("edict_decision_policies", "folder", self.folder.policies.len());
         #[expect(
             clippy::cast_precision_loss,
             reason = "counts of policies are far from where floats lose digits"
         )]
-        metrics::gauge!("edict_decision_policies_unreadable").set(self.unreadable.len() as f64);
+        let set = |name: &'static str, count: usize| metrics::gauge!(name).set(count as f64);
+        set("edict_decision_policies", self.set.len());
+        set("edict_decision_policies_unreadable", self.unreadable.len());
     }
 }
 

@@ -33,6 +33,7 @@ use decide::Meters;
 use edict_filter::{Column, Kind, Table};
 use folder::Folder;
 use force::InForce;
+use log::DecisionLog;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -70,6 +71,7 @@ pub(crate) enum OpenError {
 pub(crate) struct Decisions {
     store: Store,
     runner: Arc<Runner>,
+    log: Arc<DecisionLog>,
     /// How long a decision waits for Python policies.
     patience: Duration,
     folder: Folder,
@@ -94,10 +96,12 @@ impl Decisions {
         settings: &Settings,
         store: Store,
         runner: Arc<Runner>,
+        log: Arc<DecisionLog>,
     ) -> Result<Self, OpenError> {
         let decisions = Self {
             store,
             runner,
+            log,
             patience: Duration::from_millis(settings.decision_timeout_ms),
             folder: Folder::open(&settings.decisions_dir).await?,
             force: ArcSwap::default(),

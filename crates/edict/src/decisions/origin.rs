@@ -18,15 +18,19 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Tells the conditions of the caller, where the request itself says nothing: whoever asks for somebody else names
-    /// that one's address.
-    pub(super) fn fill_in(&self, request: &mut Request<'_>) {
-        if let Some(ip) = self.ip {
-            request.fill_in("ipAddress", || ip.to_string());
-        }
-        if let Some(user_agent) = &self.user_agent {
-            request.fill_in("userAgent", || user_agent.clone());
-        }
+    /// that one's address. Returns what the request did not say.
+    pub(super) fn fill_in(&self, request: &mut Request<'_>) -> Filled<'_> {
+        let ip = self.ip.filter(|ip| request.fill_in("ipAddress", || ip.to_string()));
+        let user_agent = self.user_agent.as_deref();
+        let user_agent = user_agent.filter(|agent| request.fill_in("userAgent", || (*agent).to_owned()));
+        Filled { ip, user_agent }
     }
+}
+
+/// What was filled in.
+pub(super) struct Filled<'o> {
+    pub(super) ip: Option<IpAddr>,
+    pub(super) user_agent: Option<&'o str>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Origin {
