@@ -13,6 +13,8 @@ mod support;
 
 mod allocation;
 mod assets;
+mod audit;
+mod audit_faults;
 mod auth;
 mod bad_input;
 mod cli;
