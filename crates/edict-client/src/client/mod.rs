@@ -3,6 +3,7 @@
 mod assets;
 mod attempts;
 mod build;
+mod decisions;
 mod executions;
 mod executors;
 mod fleet;
