@@ -4,6 +4,7 @@
 //! mistake of its own, or if a process of it is left.
 
 pub(crate) mod archive;
+mod cluster;
 mod database;
 mod decisions;
 mod functions;
