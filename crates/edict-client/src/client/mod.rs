@@ -3,6 +3,7 @@
 mod actions;
 mod assets;
 mod attempts;
+mod audit;
 mod build;
 mod executions;
 mod executors;
@@ -14,6 +15,7 @@ mod policies;
 mod reply;
 
 pub use assets::{Content, Download, NewAsset};
+pub use audit::AuditFilter;
 pub use build::Builder;
 pub use functions::Managed;
 pub use policies::PolicyCode;
