@@ -17,6 +17,19 @@ pub(crate) enum Exit {
     Unreachable = 5,
     NotAllowed = 6,
     TimedOut = 7,
+    Denied = 8,
+}
+
+impl Exit {
+    /// What an error reply's HTTP status means for a script.
+    pub(crate) const fn of(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::NotAllowed,
+            404 => Self::NotFound,
+            400 | 409 | 412 | 413 | 415 | 422 => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// A failure as its user sees it.
@@ -48,6 +61,11 @@ impl Failure {
     /// What was waited for has not happened; it may still.
     pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self::new(Exit::TimedOut, message)
+    }
+
+    /// An action that was refused or failed, in the server's words.
+    pub(crate) fn refused(exit: Exit, message: impl Into<String>, details: &Value) -> Self {
+        Self::new(exit, message).details(details)
     }
 
     /// What a job or a function failed with, told as if it had been the reply to a call.
@@ -114,12 +132,7 @@ impl From<Error> for Failure {
 
 impl Failure {
     fn from_api(refusal: &ApiError) -> Self {
-        let exit = match refusal.status {
-            401 | 403 => Exit::NotAllowed,
-            404 => Exit::NotFound,
-            400 | 409 | 412 | 413 | 415 | 422 => Exit::Refused,
-            _ => Exit::Failed,
-        };
+        let exit = Exit::of(refusal.status);
         let mut failure =
             Self::new(exit, &refusal.message).details(&refusal.details).note("code", &refusal.code);
         if let Some(id) = &refusal.request_id {

@@ -1,8 +1,9 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed, 7 still under way. What a verb found or made goes to stdout, everything else to stderr.
+//! be reached, 6 not allowed, 7 still under way, 8 denied. What a verb found or made goes to stdout, everything else to stderr.
 
+mod action;
 mod asset;
 mod audit;
 mod completions;
@@ -40,7 +41,8 @@ Exit codes:
   4  refused by the server: it does not fit the schema, exists already, has changed meanwhile
   5  the server cannot be reached
   6  not allowed: the token is missing, wrong, or its role may not do this
-  7  still under way when the wait was over";
+  7  still under way when the wait was over
+  8  denied: the policy engine does not allow it";
 
 /// Registers policies, runs them, decides what is allowed and carries it out.
 #[derive(Parser)]
@@ -89,6 +91,8 @@ enum Command {
     Function(function::FunctionArgs),
     /// Graphs of functions: publish, draw and run them
     Graph(graph::GraphArgs),
+    /// Have the action executor change something on the cluster
+    Action(action::ActionArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -162,6 +166,7 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Job(args) => job::run(args, &global, out).await,
         Command::Function(args) => function::run(args, &global, out).await,
         Command::Graph(args) => graph::run(args, &global, out).await,
+        Command::Action(args) => action::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Audit(args) => audit::run(args, &global, out).await,
