@@ -62,6 +62,8 @@ pub(crate) struct Common {
     /// Largest JSON body in bytes.
     pub(crate) body_limit: BodyLimit,
     pub(crate) metrics: PrometheusHandle,
+    /// Cancelled when the process was told to stop, although it still serves.
+    pub(crate) leaving: CancellationToken,
 }
 
 /// Largest JSON body in bytes.

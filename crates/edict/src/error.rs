@@ -166,6 +166,11 @@ impl ApiError {
         &self.message
     }
 
+    /// The reason that the details hold, if they hold one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.details.get("reason")?.as_str()
+    }
+
     pub(crate) fn into_details(self) -> Value {
         self.details
     }

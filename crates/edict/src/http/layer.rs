@@ -1,14 +1,15 @@
 //! The outermost layer: gives each request its id, logs and counts it.
 
 use crate::error::Code;
-use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// The request's id, for routes that pass it on.
@@ -32,7 +33,13 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
 }
 
 /// Runs a request under its id: the caller's own `x-request-id` if it is harmless, else a new one.
-pub(crate) async fn track(mut request: Request, next: Next) -> Response {
+///
+/// A server that leaves closes the connection with its reply, so that the caller's next request goes to another one.
+pub(crate) async fn track(
+    State(leaving): State<CancellationToken>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let given = request.headers().get(&RequestId::HEADER).filter(|value| harmless(value)).cloned();
     let id = given.unwrap_or_else(new_id);
@@ -57,6 +64,9 @@ pub(crate) async fn track(mut request: Request, next: Next) -> Response {
     let labels = [("route", route), ("method", method.to_string()), ("status", status.to_string())];
     metrics::histogram!("edict_http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());
     response.headers_mut().insert(RequestId::HEADER, id);
+    if leaving.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

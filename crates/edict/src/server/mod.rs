@@ -98,6 +98,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    leave(&settings, &app.common).await;
     app.stopping.cancel();
     let grace = settings.shutdown_grace();
     tokio::join!(serving.stop(), app.jobs.worker.stop(grace), app.actions.stop(grace));
@@ -207,5 +208,18 @@ pub(crate) fn random_token() -> String {
 
 /// State of every listener.
 pub(crate) fn common(settings: &Settings, tokens: Tokens, metrics: PrometheusHandle) -> Common {
-    Common { tokens: Arc::new(tokens), body_limit: BodyLimit(settings.max_body_mb << 20), metrics }
+    Common {
+        tokens: Arc::new(tokens),
+        body_limit: BodyLimit(settings.max_body_mb << 20),
+        metrics,
+        leaving: CancellationToken::new(),
+    }
+}
+
+/// Serves on for a while after SIGTERM, and says that it will not for long: whoever spreads requests over servers goes by
+/// `/readyz`, and callers that keep connections are told with each reply to open the next one elsewhere. Without it,
+/// requests that are on their way when the door shuts are lost.
+pub(crate) async fn leave(settings: &Settings, common: &Common) {
+    common.leaving.cancel();
+    tokio::time::sleep(settings.drain()).await;
 }
