@@ -1,12 +1,14 @@
 //! `edict action`: asks the action executor to change something on the cluster.
 
 use super::Global;
+use super::decide::EngineArgs;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use crate::error::Code;
-use clap::{Args, Subcommand};
-use edict_client::records::{ActionReply, ExecuteAction, Object, Seconds};
-use serde_json::Value;
+use clap::{Args, ValueEnum};
+use edict_client::records::{ActionReply, DecisionRequest, ExecuteAction, Object, Seconds};
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
 
 /// What is shown of a result, in this order.
 const FIELDS: &[&str] = &[
@@ -25,81 +27,57 @@ const FIELDS: &[&str] = &[
     "health",
 ];
 
-#[derive(Args)]
-pub(crate) struct ActionArgs {
-    #[command(subcommand)]
-    action: ActionCommand,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Subcommand)]
-enum ActionCommand {
+/// What is done, by the names that people type.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Verb {
     /// Delete a pod so that its controller makes a new one
-    RestartPod {
-        /// The pod's name
-        pod: String,
-        /// Also a pod that no controller would bring back
-        #[arg(long)]
-        force: bool,
-    },
+    RestartPod,
     /// Delete a pod, whether or not it comes back
-    DeletePod {
-        /// The pod's name
-        pod: String,
-    },
+    DeletePod,
     /// Set how many pods a deployment has
-    Scale {
-        /// The deployment's name
-        deployment: String,
-        /// How many pods there are to be
-        #[arg(long)]
-        replicas: u32,
-    },
+    Scale,
     /// Give a deployment the pods of an earlier revision
-    Rollback {
-        /// The deployment's name
-        deployment: String,
-        /// The revision to go back to; the one before the current when left out
-        #[arg(long)]
-        revision: Option<i64>,
-    },
+    Rollback,
     /// Replace all pods of a deployment
-    RestartDeployment {
-        /// The deployment's name
-        deployment: String,
-    },
+    RestartDeployment,
 }
 
 /// No `Debug`: it would print the secret.
 #[derive(Args)]
-struct How {
+pub(crate) struct ActionArgs {
+    /// What to do
+    action: Verb,
+    /// The name of the pod or deployment
+    target: String,
     /// The target's namespace
-    #[arg(short, long, global = true, required = true, value_name = "NAME")]
-    namespace: Option<String>,
+    #[arg(short, long, value_name = "NAME")]
+    namespace: String,
+    /// scale: how many pods there are to be
+    #[arg(long, required_if_eq("action", "scale"), value_name = "N")]
+    replicas: Option<u32>,
+    /// rollback: the revision to go back to; the one before the current when left out
+    #[arg(long, value_name = "N")]
+    revision: Option<u32>,
+    /// restart-pod: also a pod that no controller would bring back
+    #[arg(long)]
+    force: bool,
     /// Who asks: what decision policies see as `userId`
-    #[arg(
-        long,
-        global = true,
-        env = "USER",
-        hide_env_values = true,
-        default_value = "edict",
-        value_name = "NAME"
-    )]
+    #[arg(long, env = "USER", hide_env_values = true, default_value = "edict", value_name = "NAME")]
     requested_by: String,
     /// Have the cluster check the action without carrying it out
-    #[arg(long, global = true, conflicts_with = "wait")]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// Wait until the workload is healthy again: `60s`, `5m`, at most 10 minutes
-    #[arg(long, global = true, value_name = "TIME")]
+    #[arg(long, value_name = "TIME")]
     wait: Option<Seconds>,
     /// Ask the policy engine first, and do not even try what it does not allow
-    #[arg(long, global = true)]
+    #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Address of the action executor
     #[arg(
         long,
-        global = true,
         env = "EDICT_ACTIONS_URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:4000",
@@ -107,22 +85,28 @@ struct How {
     )]
     actions_url: String,
     /// Key to sign with; better given as JWT_SECRET, where other users of the machine cannot see it
-    #[arg(long, global = true, env = "JWT_SECRET", hide_env_values = true)]
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "KEY")]
     secret: Option<String>,
 }
 
 pub(crate) async fn run(args: ActionArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
-    let ActionArgs { action, how } = args;
-    let client = global.client_of(&how.actions_url)?;
-    let mut request = action.request(&how);
-    request.wait = how.wait;
-    request.dry_run = how.dry_run;
-    let request = match how.secret.as_deref() {
+    let mut request = args.request();
+    if args.check {
+        let decision = args.engine.client(global)?.evaluate(&args.question(&request)).await?;
+        if !decision.allowed {
+            let message = format!("the policy engine does not allow this: {}", decision.reason);
+            return Err(
+                Failure::refused(Exit::Denied, message, &Value::Null).note("decision", decision.decision_id)
+            );
+        }
+        request.policy_decision = to_raw_value(&decision).ok();
+    }
+    let request = match args.secret.as_deref() {
         // An empty variable is how shells say "none".
         None | Some("") => request,
         Some(secret) => request.sign_once(secret),
     };
-    let reply = client.execute_action(&request).await?;
+    let reply = global.client_of(&args.actions_url)?.execute_action(&request).await?;
     if !reply.success {
         return Err(failure(reply));
     }
@@ -137,30 +121,50 @@ pub(crate) async fn run(args: ActionArgs, global: &Global, out: &mut Output<'_>)
     }
 }
 
-impl ActionCommand {
-    fn request(self, how: &How) -> ExecuteAction {
-        let (action, target, more) = match self {
-            Self::RestartPod { pod, force: true } => {
-                ("restart_pod", ("podName", pod), Some(("force", true.into())))
-            }
-            Self::RestartPod { pod, force: false } => ("restart_pod", ("podName", pod), None),
-            Self::DeletePod { pod } => ("delete_pod", ("podName", pod), None),
-            Self::Scale { deployment, replicas } => {
-                ("scale_deployment", ("deploymentName", deployment), Some(("replicas", replicas.into())))
-            }
-            Self::Rollback { deployment, revision } => {
-                let revision = revision.map(|revision| ("revision", revision.into()));
-                ("rollback_deployment", ("deploymentName", deployment), revision)
-            }
-            Self::RestartDeployment { deployment } => {
-                ("restart_deployment", ("deploymentName", deployment), None)
-            }
-        };
-        let mut params: Object =
-            more.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into_iter().collect();
-        params.insert("namespace".to_owned(), how.namespace.clone().into());
-        params.insert(target.0.to_owned(), target.1.into());
-        ExecuteAction::new(action, params, &how.requested_by)
+impl Verb {
+    /// The action's name, the parameter that its target is, and what decision policies call such a target.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::RestartPod => ("restart_pod", "podName", "pod"),
+            Self::DeletePod => ("delete_pod", "podName", "pod"),
+            Self::Scale => ("scale_deployment", "deploymentName", "deployment"),
+            Self::Rollback => ("rollback_deployment", "deploymentName", "deployment"),
+            Self::RestartDeployment => ("restart_deployment", "deploymentName", "deployment"),
+        }
+    }
+}
+
+impl ActionArgs {
+    /// The request, unsigned. Options that do not belong to the action become parameters as well, which the server
+    /// refuses by name.
+    fn request(&self) -> ExecuteAction {
+        let (action, target, _) = self.action.names();
+        let mut params = Object::new();
+        params.insert("namespace".to_owned(), self.namespace.as_str().into());
+        params.insert(target.to_owned(), self.target.as_str().into());
+        let options = [
+            ("replicas", self.replicas.map(Value::from)),
+            ("revision", self.revision.map(Value::from)),
+            ("force", self.force.then_some(Value::Bool(true))),
+        ];
+        params.extend(options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let mut request = ExecuteAction::new(action, params, &self.requested_by);
+        (request.dry_run, request.wait) = (self.dry_run, self.wait);
+        request
+    }
+
+    /// What the action executor itself will ask the policy engine.
+    fn question(&self, request: &ExecuteAction) -> DecisionRequest {
+        let (action, _, kind) = self.action.names();
+        let mut metadata = request.action_params.clone();
+        metadata.insert("dryRun".to_owned(), self.dry_run.into());
+        let context = json!({"userId": self.requested_by, "role": "service", "metadata": metadata});
+        DecisionRequest {
+            action: action.to_owned(),
+            resource: format!("{kind}:{}", self.target),
+            kind: "self_healing".to_owned(),
+            context: context.as_object().cloned().unwrap_or_default(),
+        }
     }
 }
 

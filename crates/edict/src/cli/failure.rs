@@ -68,6 +68,11 @@ impl Failure {
         Self::new(exit, message).details(details)
     }
 
+    /// The policy engine said no, which was printed already.
+    pub(crate) fn denied() -> Self {
+        Self::new(Exit::Denied, "")
+    }
+
     /// What a job or a function failed with, told as if it had been the reply to a call.
     pub(crate) fn fault(exit: Exit, fault: &RunFault) -> Self {
         Self::new(exit, &fault.message).details(&fault.details).note("code", &fault.code)
@@ -87,8 +92,10 @@ impl Failure {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
-        // When stderr is closed too, the exit code still tells.
-        drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        if !self.message.is_empty() {
+            // When stderr is closed too, the exit code still tells.
+            drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        }
         ExitCode::from(self.exit as u8)
     }
 
@@ -123,7 +130,7 @@ impl From<Error> for Failure {
         match &error {
             Error::Api(refusal) => Self::from_api(refusal),
             Error::Unreachable { .. } => Self::new(Exit::Unreachable, error.to_string())
-                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL"),
+                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL (for decisions --engine-url or EDICT_ENGINE_URL)"),
             Error::Invalid(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }

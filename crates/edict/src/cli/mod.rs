@@ -1,13 +1,16 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed, 7 still under way, 8 denied. What a verb found or made goes to stdout, everything else to stderr.
+//! be reached, 6 not allowed, 7 still under way, 8 denied. What a verb found or made goes to stdout, everything else to
+//! stderr.
 
 mod action;
 mod asset;
 mod audit;
 mod completions;
 mod config;
+mod decide;
+mod decisions;
 mod demo;
 mod doctor;
 mod executor;
@@ -91,6 +94,10 @@ enum Command {
     Function(function::FunctionArgs),
     /// Graphs of functions: publish, draw and run them
     Graph(graph::GraphArgs),
+    /// Ask the policy engine whether an action is allowed, or decide here by policies in files
+    Decide(decide::DecideArgs),
+    /// Policies behind the policy engine's decisions: register, list and remove them
+    Decisions(decisions::DecisionsArgs),
     /// Have the action executor change something on the cluster
     Action(action::ActionArgs),
     /// Policy executors: run one here, or list those that are registered
@@ -166,6 +173,8 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Job(args) => job::run(args, &global, out).await,
         Command::Function(args) => function::run(args, &global, out).await,
         Command::Graph(args) => graph::run(args, &global, out).await,
+        Command::Decide(args) => decide::run(args, &global, out).await,
+        Command::Decisions(args) => decisions::run(args, &global, out).await,
         Command::Action(args) => action::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,

@@ -61,7 +61,7 @@ async fn every_refusal_has_its_status_and_an_entry_in_the_trail() {
             (signed(restart()), PASSED),
         ];
         for (body, expected) in &cases {
-            let reply = app.execute(body).await;
+            let reply = app.ask(body).await;
             assert_eq!(verdict(&reply), *expected, "{body} {}", reply.json);
             assert_eq!(reply.json["success"], false);
             assert!(!reply.json["error"].as_str().unwrap().is_empty());
@@ -74,7 +74,7 @@ async fn every_refusal_has_its_status_and_an_entry_in_the_trail() {
         for (text, code) in
             [("{", "malformed_json"), ("{}", "invalid_field"), (r#"{"actionType": 1}"#, "invalid_field")]
         {
-            let reply = app.execute_text(text).await;
+            let reply = app.ask_text(text).await;
             assert_eq!(verdict(&reply), (400, code), "{text}");
             assert_eq!(app.audited(&reply.json["auditId"]).await["status"], "rejected");
         }
@@ -86,15 +86,13 @@ async fn every_refusal_has_its_status_and_an_entry_in_the_trail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_is_asked_again_and_its_answer_is_in_the_trail() {
     let app = TestApp::start();
-    let denied =
-        app.execute(&action("delete_pod", json!({"namespace": "default", "podName": "api-1"}))).await;
+    let denied = app.ask(&action("delete_pod", json!({"namespace": "default", "podName": "api-1"}))).await;
     assert_eq!(verdict(&denied), (403, "action_not_allowed"));
     let entry = app.audited(&denied.json["auditId"]).await;
     assert_eq!(entry["policyDecision"]["allowed"], false);
     assert!(entry["policyDecision"]["decisionId"].is_string(), "{entry}");
     app.allow(&["delete_pod"]).await;
-    let passed =
-        app.execute(&action("delete_pod", json!({"namespace": "default", "podName": "api-1"}))).await;
+    let passed = app.ask(&action("delete_pod", json!({"namespace": "default", "podName": "api-1"}))).await;
     assert_eq!(verdict(&passed), PASSED);
     let entry = app.audited(&passed.json["auditId"]).await;
     assert_eq!(entry["policyDecision"]["allowed"], true);
@@ -112,22 +110,22 @@ async fn old_and_repeated_signatures_are_refused() {
             (now() - 200.5, PASSED),
             (now() * 1000.0, PASSED),
         ] {
-            assert_eq!(verdict(&app.execute(&signed(at(seconds))).await), expected, "{seconds}");
+            assert_eq!(verdict(&app.ask(&signed(at(seconds))).await), expected, "{seconds}");
         }
         let once = with(at(now()), "nonce", "one-and-only".into());
         // Whoever does not hold the key cannot use up somebody's nonce.
         let forged = with(once.clone(), "signature", "0".repeat(64).into());
-        assert_eq!(verdict(&app.execute(&forged).await), (403, "signature_invalid"));
-        assert_eq!(verdict(&app.execute(&signed(once.clone())).await), PASSED);
-        assert_eq!(verdict(&app.execute(&signed(once.clone())).await), (403, "signature_replayed"));
+        assert_eq!(verdict(&app.ask(&forged).await), (403, "signature_invalid"));
+        assert_eq!(verdict(&app.ask(&signed(once.clone())).await), PASSED);
+        assert_eq!(verdict(&app.ask(&signed(once.clone())).await), (403, "signature_replayed"));
         let later = with(once, "timestamp", (now() + 1.0).into());
-        assert_eq!(verdict(&app.execute(&signed(later.clone())).await), (403, "signature_replayed"));
+        assert_eq!(verdict(&app.ask(&signed(later.clone())).await), (403, "signature_replayed"));
         // Neither can be taken away from what was signed.
         let mut bare = signed(later);
         bare.as_object_mut().unwrap().retain(|name, _| name != "nonce" && name != "timestamp");
-        assert_eq!(verdict(&app.execute(&bare).await), (403, "signature_invalid"));
+        assert_eq!(verdict(&app.ask(&bare).await), (403, "signature_invalid"));
         let unbound = with(restart(), "nonce", "without-a-time".into());
-        assert_eq!(verdict(&app.execute(&signed(unbound)).await), (400, "invalid_field"));
+        assert_eq!(verdict(&app.ask(&signed(unbound)).await), (400, "invalid_field"));
     }
 }
 
@@ -139,8 +137,7 @@ async fn of_the_same_request_to_two_servers_one_is_taken() {
     for round in 0..5 {
         let request = with(restart(), "timestamp", now().into());
         let request = signed(with(request, "nonce", format!("round-{round}").into()));
-        let replies =
-            futures::future::join_all((0..20).map(|index| servers[index % 2].execute(&request))).await;
+        let replies = futures::future::join_all((0..20).map(|index| servers[index % 2].ask(&request))).await;
         let taken = replies.iter().filter(|reply| verdict(reply) == PASSED).count();
         let repeated = replies.iter().filter(|reply| verdict(reply) == (403, "signature_replayed")).count();
         assert_eq!((taken, repeated), (1, 19));
@@ -151,31 +148,31 @@ async fn of_the_same_request_to_two_servers_one_is_taken() {
 async fn fresh_signatures_can_be_demanded() {
     let app =
         TestApp::builder().setting("jwt_secret", SECRET).setting("require_fresh_signature", true).start();
-    assert_eq!(verdict(&app.execute(&signed(restart())).await), (403, "signature_stale"));
+    assert_eq!(verdict(&app.ask(&signed(restart())).await), (403, "signature_stale"));
     let timed = with(restart(), "timestamp", now().into());
-    assert_eq!(verdict(&app.execute(&signed(timed.clone())).await), (403, "signature_stale"));
+    assert_eq!(verdict(&app.ask(&signed(timed.clone())).await), (403, "signature_stale"));
     let fresh = with(timed, "nonce", "fresh-enough".into());
-    assert_eq!(verdict(&app.execute(&signed(fresh)).await), PASSED);
+    assert_eq!(verdict(&app.ask(&signed(fresh)).await), PASSED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_dry_run_does_not_become_a_real_one() {
     let app = TestApp::builder().setting("jwt_secret", SECRET).start();
     let dry = with(restart(), "dryRun", true.into());
-    assert_eq!(verdict(&app.execute(&signed(dry.clone())).await), PASSED);
+    assert_eq!(verdict(&app.ask(&signed(dry.clone())).await), PASSED);
     // As the spec's clients sign, who know no dry runs.
     let by_the_spec = with(signed(restart()), "dryRun", true.into());
-    assert_eq!(verdict(&app.execute(&by_the_spec).await), PASSED);
+    assert_eq!(verdict(&app.ask(&by_the_spec).await), PASSED);
     let mut stripped = signed(dry);
     stripped.as_object_mut().unwrap().remove("dryRun");
-    assert_eq!(verdict(&app.execute(&stripped).await), (403, "signature_invalid"));
+    assert_eq!(verdict(&app.ask(&stripped).await), (403, "signature_invalid"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_only_loopback_is_served() {
     let app = TestApp::start();
     assert!(app.log().contains("actions need no signature"), "{}", app.log());
-    assert_eq!(verdict(&app.execute(&restart()).await), PASSED);
+    assert_eq!(verdict(&app.ask(&restart()).await), PASSED);
     let open = TestApp::builder()
         .setting("bind", "0.0.0.0")
         .setting("auth_tokens", "operator:operator-token,admin:administrator")
@@ -184,7 +181,7 @@ async fn without_a_key_only_loopback_is_served() {
     let send = |path: &str, token: &str, body: &Value| {
         reply(open.to_actions("POST", path).bearer_auth(token).body(body.to_string()))
     };
-    assert_eq!(open.execute(&restart()).await.status, 401);
+    assert_eq!(open.ask(&restart()).await.status, 401);
     let unsigned = send("/executor/execute", "operator-token", &restart()).await;
     assert_eq!(verdict(&unsigned), (401, "signature_missing"));
     let presigned = send("/executor/execute", "operator-token", &signed(restart())).await;
@@ -283,7 +280,7 @@ async fn an_engine_that_gives_no_decision_allows_nothing() {
         (200, r#"{"allowed": null}"#, at_once, none),
     ] {
         oracle.answers(status, text, delay);
-        let reply = app.execute(&restart()).await;
+        let reply = app.ask(&restart()).await;
         assert_eq!(verdict(&reply), expected, "{status} {text} {}", reply.json);
         assert_eq!(app.audited(&reply.json["auditId"]).await["status"], "rejected");
     }
@@ -296,7 +293,7 @@ async fn an_engine_that_gives_no_decision_allows_nothing() {
         json!({"action": "restart_pod", "resource": "pod:api-1", "type": "self_healing", "context": context})
     );
     let down = TestApp::builder().setting("policy_engine_url", "http://127.0.0.1:1").start();
-    let refused = down.execute(&restart()).await;
+    let refused = down.ask(&restart()).await;
     assert_eq!(verdict(&refused), none);
     assert!(!refused.header("retry-after").is_empty());
 }
@@ -310,11 +307,11 @@ async fn the_engine_may_be_another_server() {
         builder.setting("policy_engine_token", token).start()
     };
     let app = start("engines-token");
-    assert_eq!(verdict(&app.execute(&restart()).await), PASSED);
+    assert_eq!(verdict(&app.ask(&restart()).await), PASSED);
     let delete = action("delete_pod", json!({"namespace": "default", "podName": "api-1"}));
-    assert_eq!(verdict(&app.execute(&delete).await), (403, "action_not_allowed"));
+    assert_eq!(verdict(&app.ask(&delete).await), (403, "action_not_allowed"));
     let app = start("reading-only");
-    assert_eq!(verdict(&app.execute(&restart()).await), (503, "engine_unavailable"));
+    assert_eq!(verdict(&app.ask(&restart()).await), (503, "engine_unavailable"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,10 +321,10 @@ async fn without_a_trail_nothing_is_done() {
     oracle.answers(200, r#"{"allowed": true}"#, Duration::ZERO);
     let database = Database::postgres_at(postgres.url());
     let app = TestApp::builder().database(database).setting("policy_engine_url", url).start();
-    assert_eq!(verdict(&app.execute(&restart()).await), PASSED);
+    assert_eq!(verdict(&app.ask(&restart()).await), PASSED);
     let asked = oracle.asked.lock().unwrap().len();
     postgres.kill();
-    let refused = app.execute(&restart()).await;
+    let refused = app.ask(&restart()).await;
     assert_eq!(verdict(&refused), (503, "storage_unavailable"));
     assert!(refused.json["auditId"].is_null(), "{}", refused.json);
     // Not even a question was asked.
@@ -335,7 +332,7 @@ async fn without_a_trail_nothing_is_done() {
     postgres.up();
     wait_for(|| (app.log().contains("audit trail")).then_some(()));
     let end = std::time::Instant::now() + crate::support::PATIENCE;
-    while verdict(&app.execute(&restart()).await) != PASSED {
+    while verdict(&app.ask(&restart()).await) != PASSED {
         assert!(std::time::Instant::now() < end);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -346,11 +343,11 @@ async fn hostile_text_becomes_no_metric() {
     let app = TestApp::builder().setting("jwt_secret", SECRET).start();
     for number in 0..50 {
         let params = json!({"namespace": format!("evil-{number}"), "podName": "x"});
-        app.execute(&signed(action("restart_pod", params))).await;
-        app.execute(&signed(action(&format!("evil_{number}"), json!({})))).await;
-        app.execute(&action(&format!("evil_{number}"), json!({}))).await;
+        app.ask(&signed(action("restart_pod", params))).await;
+        app.ask(&signed(action(&format!("evil_{number}"), json!({})))).await;
+        app.ask(&action(&format!("evil_{number}"), json!({}))).await;
     }
-    app.execute(&signed(restart())).await;
+    app.ask(&signed(restart())).await;
     let metrics = http().get(format!("{}/metrics", app.listener("actions"))).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(!metrics.contains("evil"), "{metrics}");

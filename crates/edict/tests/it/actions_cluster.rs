@@ -35,19 +35,19 @@ async fn every_action_is_carried_out_and_audited() {
             signed(body)
         };
         let victim = namespace.pods_of("web").remove(0);
-        let restarted = app.execute(&waiting("restart_pod", pod(&namespace, &victim))).await;
+        let restarted = app.ask(&waiting("restart_pod", pod(&namespace, &victim))).await;
         assert_eq!(verdict(&restarted), (200, ""), "{}", restarted.json);
         assert_eq!(restarted.json["result"]["health"]["healthy"], true, "{}", restarted.json);
         assert!(!namespace.pods_of("web").contains(&victim));
-        let scaled = app.execute(&waiting("scale_deployment", replicas(&namespace, "web", 2))).await;
+        let scaled = app.ask(&waiting("scale_deployment", replicas(&namespace, "web", 2))).await;
         assert_eq!(scaled.json["result"]["replicasAfter"], 2, "{}", scaled.json);
         assert_eq!(namespace.pods_of("web").len(), 2);
         namespace.revise("web", "two");
         namespace.rolled_out("web");
-        let back = app.execute(&waiting("rollback_deployment", deployment(&namespace, "web"))).await;
+        let back = app.ask(&waiting("rollback_deployment", deployment(&namespace, "web"))).await;
         assert_eq!(back.json["success"], true, "{}", back.json);
         assert!(!namespace.get(&["deployment/web"]).to_string().contains(r#""value":"two""#));
-        let anew = app.execute(&waiting("restart_deployment", deployment(&namespace, "web"))).await;
+        let anew = app.ask(&waiting("restart_deployment", deployment(&namespace, "web"))).await;
         assert_eq!(anew.json["result"]["health"]["healthy"], true, "{}", anew.json);
         let victim = namespace.pods_of("web").remove(0);
         let deleted = app.act("delete_pod", pod(&namespace, &victim)).await;
@@ -94,16 +94,16 @@ async fn a_dry_run_changes_nothing_and_counts_for_nothing() {
         signed(body)
     };
     for _ in 0..3 {
-        let scaled = app.execute(&dry("scale_deployment", replicas(&namespace, "web", 5))).await;
+        let scaled = app.ask(&dry("scale_deployment", replicas(&namespace, "web", 5))).await;
         assert_eq!(verdict(&scaled), (200, ""), "{}", scaled.json);
         assert_eq!(scaled.json["result"]["dryRun"], true);
         assert_eq!(app.audited(&scaled.json["auditId"]).await["dryRun"], true);
     }
-    let restarted = app.execute(&dry("restart_pod", pod(&namespace, &before[0]))).await;
+    let restarted = app.ask(&dry("restart_pod", pod(&namespace, &before[0]))).await;
     assert_eq!(verdict(&restarted), (200, ""), "{}", restarted.json);
     assert_eq!(namespace.pods_of("web"), before);
     app.act("scale_deployment", replicas(&namespace, "web", 0)).await;
-    let limited = app.execute(&signed(action("scale_deployment", replicas(&namespace, "web", 1)))).await;
+    let limited = app.ask(&signed(action("scale_deployment", replicas(&namespace, "web", 1)))).await;
     assert_eq!(verdict(&limited), (429, "rate_limited"));
     assert!(limited.header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(app.audited(&limited.json["auditId"]).await["status"], "rejected");
@@ -126,7 +126,7 @@ async fn targets_that_are_not_there_or_must_not_be_touched_are_left_alone() {
         ("rollback_deployment", back(1), (409, "target_conflict")),
         ("rollback_deployment", back(77), (404, "revision_not_found")),
     ] {
-        let refused = app.execute(&signed(action(name, params.clone()))).await;
+        let refused = app.ask(&signed(action(name, params.clone()))).await;
         assert_eq!(verdict(&refused), expected, "{name} {params} {}", refused.json);
         assert_eq!(app.audited(&refused.json["auditId"]).await["status"], "rejected");
     }
@@ -149,7 +149,7 @@ async fn of_two_hundred_restarts_by_two_servers_exactly_five_pass() {
     let replies = futures::future::join_all((0..200).map(|index| {
         let body = signed(action("restart_pod", pod(&namespace, &pods[index % pods.len()])));
         let app = &servers[index % 2];
-        async move { app.execute(&body).await }
+        async move { app.ask(&body).await }
     }))
     .await;
     let mut others = replies.iter().map(verdict).filter(|verdict| *verdict != (200, "")).collect::<Vec<_>>();
@@ -230,6 +230,12 @@ async fn the_command_line_signs_and_tells_what_came_of_it() {
         "{}",
         said(&denied)
     );
+    let unasked = cli(&app, &namespace, &["rollback", "web", "--check"]);
+    assert_eq!(code(&unasked), 8, "{}", said(&unasked));
+    assert!(said(&unasked).contains("decision:"), "{}", said(&unasked));
+    assert_eq!(code(&cli(&app, &namespace, &["scale", "web", "--replicas", "2", "--dry-run", "--check"])), 0);
+    assert_eq!(code(&cli(&app, &namespace, &["restart-deployment", "web", "--force"])), 4);
+    assert_eq!(code(&cli(&app, &namespace, &["scale", "web"])), 2);
     assert_eq!(code(&cli(&app, &namespace, &["restart-pod", "nobody"])), 3);
     assert_eq!(code(&cli(&app, &namespace, &["scale", "web", "--replicas", "1000"])), 4);
     assert_eq!(code(&cli(&app, &namespace, &["restart-pod", "x", "--secret", "wrong"])), 6);

@@ -85,7 +85,7 @@ async fn a_killed_server_s_action_ends_with_what_the_cluster_shows() {
             let changes = proxy.seen().iter().filter(|request| request.starts_with("PATCH")).count();
             app.restart();
             let id = app.trail().await[0]["id"].clone();
-            let entry = app.ended(&id).await;
+            let entry = app.closed(&id).await;
             assert_eq!((&entry["status"], &entry["errorCode"]), (&json!(status), &code), "{method} {entry}");
             assert_eq!(wanted(&namespace), replicas, "{method} {entry}");
             // Looked at, not done again.
@@ -114,7 +114,7 @@ async fn another_server_ends_what_a_killed_one_left_behind() {
     let body = scale(&namespace, 2);
     let asked = async {
         tokio::select! {
-            _ = doomed.execute(&body) => panic!("it was answered"),
+            _ = doomed.ask(&body) => panic!("it was answered"),
             () = until_seen(&proxy, "PATCH", 1) => {}
         }
     };
@@ -125,7 +125,7 @@ async fn another_server_ends_what_a_killed_one_left_behind() {
     tokio::time::sleep(Duration::from_secs(3 * TIMEOUT)).await;
     assert_eq!(other.audited(&id).await["status"], "in_progress");
     doomed.kill();
-    let entry = other.ended(&id).await;
+    let entry = other.closed(&id).await;
     assert_eq!(entry["status"], "completed", "{entry}");
     assert_eq!(entry["policyDecision"]["allowed"], true, "{entry}");
     doomed.restart();
@@ -141,11 +141,11 @@ async fn a_caller_that_goes_away_leaves_no_half_action() {
     proxy.on("GET", "deployments", 1, Mischief::Late(Duration::from_secs(1)));
     let body = scale(&namespace, 2);
     tokio::select! {
-        _ = app.execute(&body) => panic!("it was answered"),
+        _ = app.ask(&body) => panic!("it was answered"),
         () = until_seen(&proxy, "GET", 1) => {}
     }
     let id = app.trail().await[0]["id"].clone();
-    assert_eq!(app.ended(&id).await["status"], "completed");
+    assert_eq!(app.closed(&id).await["status"], "completed");
     assert_eq!(wanted(&namespace), 2);
 }
 
@@ -160,7 +160,7 @@ async fn a_server_that_is_told_to_stop_ends_its_actions_first() {
     proxy.on("PATCH", "deployments", 1, Mischief::Late(Duration::from_secs(2)));
     let body = scale(&namespace, 2);
     tokio::select! {
-        _ = app.execute(&body) => panic!("it was answered"),
+        _ = app.ask(&body) => panic!("it was answered"),
         () = until_seen(&proxy, "PATCH", 1) => {}
     }
     let mut waiting = action(
@@ -216,17 +216,17 @@ async fn an_api_server_that_fails_before_during_and_after_is_told_apart() {
         // Credentials that are not accepted are read again, and tried once more.
         let times = if expected.1 == "cluster_refused" { 2 } else { 1 };
         proxy.on(method, "deployments", times, mischief);
-        let reply = app.execute(&scale(&namespace, 2)).await;
+        let reply = app.ask(&scale(&namespace, 2)).await;
         assert_eq!(verdict(&reply), expected, "{method} {}", reply.json);
         let entry = app.audited(&reply.json["auditId"]).await;
         assert_eq!(entry["status"], status, "{method} {expected:?} {entry}");
         assert_eq!(wanted(&namespace), replicas, "{method} {expected:?} {entry}");
     }
     proxy.down().await;
-    let down = app.execute(&scale(&namespace, 2)).await;
+    let down = app.ask(&scale(&namespace, 2)).await;
     assert_eq!(verdict(&down), (503, "cluster_unavailable"));
     proxy.up().await;
-    assert_eq!(verdict(&app.execute(&scale(&namespace, 3)).await), (200, ""));
+    assert_eq!(verdict(&app.ask(&scale(&namespace, 3)).await), (200, ""));
 }
 
 /// The API server goes away in the middle, and is back only after the server has died: until then the action stays open.
@@ -240,7 +240,7 @@ async fn what_the_cluster_cannot_tell_yet_stays_open() {
     proxy.on("PATCH", "deployments", 1, Mischief::Late(Duration::from_secs(3600)));
     let body = scale(&namespace, 2);
     tokio::select! {
-        _ = app.execute(&body) => panic!("it was answered"),
+        _ = app.ask(&body) => panic!("it was answered"),
         () = until_seen(&proxy, "PATCH", 1) => {}
     }
     namespace.wait_for("the change", || wanted(&namespace) == 2);
@@ -255,5 +255,5 @@ async fn what_the_cluster_cannot_tell_yet_stays_open() {
     }
     assert_eq!(app.audited(&id).await["status"], "in_progress");
     proxy.up().await;
-    assert_eq!(app.ended(&id).await["status"], "completed");
+    assert_eq!(app.closed(&id).await["status"], "completed");
 }

@@ -78,9 +78,9 @@ async fn what_python_and_javascript_sign_is_taken() {
     assert_eq!(lines.len(), PARAMETERS.len() * 12);
     for line in lines {
         let (text, body): (String, String) = serde_json::from_str(&line).unwrap();
-        let good = app.execute_text(with_signature(&body, &hmac(SECRET, &text))).await;
+        let good = app.ask_text(with_signature(&body, &hmac(SECRET, &text))).await;
         assert!(!good.json["code"].as_str().unwrap().starts_with("signature"), "{text} {body} {}", good.json);
-        let bad = app.execute_text(with_signature(&body, &hmac(SECRET, &format!("{text} ")))).await;
+        let bad = app.ask_text(with_signature(&body, &hmac(SECRET, &format!("{text} ")))).await;
         assert_eq!(verdict(&bad), (403, "signature_invalid"), "{text}");
     }
 }
@@ -95,7 +95,7 @@ async fn numbers_may_be_written_anew_on_the_way() {
     let (text, body): (String, String) = serde_json::from_str(&line).unwrap();
     let body = run("python3", &["-c", rewrite], &with_signature(&body, &hmac(SECRET, &text))).remove(0);
     assert!(body.contains("1e-07") && text.contains("1e-7"), "{body} {text}");
-    let taken = app.execute_text(body).await;
+    let taken = app.ask_text(body).await;
     assert_eq!(verdict(&taken), (422, "invalid_action"), "{}", taken.json);
 }
 
@@ -122,7 +122,7 @@ async fn the_documented_vectors_are_right_and_taken() {
     for (text, signature) in vectors {
         let openssl = run("openssl", &["dgst", "-sha256", "-hmac", "your_jwt_secret"], &text).remove(0);
         assert_eq!(openssl.rsplit(' ').next().unwrap(), signature, "{text}");
-        let taken = app.execute_text(with_signature(&text, &signature)).await;
+        let taken = app.ask_text(with_signature(&text, &signature)).await;
         assert!(!taken.json["code"].as_str().unwrap().starts_with("signature"), "{text} {}", taken.json);
     }
 }
@@ -142,11 +142,11 @@ async fn what_could_be_read_in_two_ways_is_refused() {
         body.replace(r#""podName":"a""#, &format!(r#""podName":{}1{}"#, "[".repeat(100), "]".repeat(100)));
     let long = body.replace(r#""podName":"a""#, &format!(r#""podName":"{}""#, "a".repeat(20_000)));
     for text in [twice, outside, half, nul, huge, deep, long] {
-        let refused = app.execute_text(text.clone()).await;
+        let refused = app.ask_text(text.clone()).await;
         assert_eq!(verdict(&refused), (400, "invalid_field"), "{text} {}", refused.json);
     }
     let large = reply(app.to_actions("POST", "/executor/execute").body(vec![b' '; 9 << 20])).await;
     assert_eq!(large.status, 413);
-    let ok = app.execute(&serde_json::from_str::<Value>(&body).unwrap()).await;
+    let ok = app.ask(&serde_json::from_str::<Value>(&body).unwrap()).await;
     assert_eq!(verdict(&ok), (503, "cluster_unavailable"));
 }

@@ -20,6 +20,7 @@ mod assets;
 mod auth;
 mod bad_input;
 mod cli;
+mod cli_decide;
 mod cli_functions;
 mod cli_graphs;
 mod cli_jobs;

@@ -43,18 +43,18 @@ impl TestApp {
     }
 
     /// Asks for an action with this body.
-    pub(crate) async fn execute(&self, body: &Value) -> Reply {
-        self.execute_text(body.to_string()).await
+    pub(crate) async fn ask(&self, body: &Value) -> Reply {
+        self.ask_text(body.to_string()).await
     }
 
     /// Asks for an action with this text.
-    pub(crate) async fn execute_text(&self, body: impl Into<reqwest::Body>) -> Reply {
+    pub(crate) async fn ask_text(&self, body: impl Into<reqwest::Body>) -> Reply {
         reply(self.to_actions("POST", "/executor/execute").body(body)).await
     }
 
     /// Asks for an action and expects it to succeed; returns the reply.
     pub(crate) async fn act(&self, name: &str, params: Value) -> Value {
-        let reply = self.execute(&signed(action(name, params))).await;
+        let reply = self.ask(&signed(action(name, params))).await;
         assert_eq!(verdict(&reply), (200, ""), "{}", reply.json);
         reply.json
     }
@@ -75,7 +75,7 @@ impl TestApp {
     }
 
     /// Waits until an action has its end in the trail.
-    pub(crate) async fn ended(&self, id: &Value) -> Value {
+    pub(crate) async fn closed(&self, id: &Value) -> Value {
         let end = std::time::Instant::now() + super::PATIENCE * 2;
         loop {
             let found = self.audited(id).await;
