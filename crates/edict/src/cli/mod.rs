@@ -4,6 +4,7 @@
 //! be reached, 6 not allowed, 7 still under way, 8 denied by the policy engine. What a verb found or made goes to
 //! stdout, everything else to stderr.
 
+mod action;
 mod asset;
 mod audit;
 mod completions;
@@ -97,6 +98,8 @@ enum Command {
     Decide(decide::DecideArgs),
     /// Policies behind the policy engine's decisions: register, list and remove them
     Decisions(decisions::DecisionsArgs),
+    /// Have the action executor change something on the cluster
+    Action(action::ActionArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -172,6 +175,7 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Decide(args) => decide::run(args, &global, out).await,
         Command::Decisions(args) => decisions::run(args, &global, out).await,
+        Command::Action(args) => action::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Audit(args) => audit::run(args, &global, out).await,

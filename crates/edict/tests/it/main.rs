@@ -11,6 +11,10 @@
 
 mod support;
 
+mod actions;
+mod actions_cluster;
+mod actions_faults;
+mod actions_signing;
 mod allocation;
 mod assets;
 mod auth;

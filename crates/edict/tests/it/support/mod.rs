@@ -3,6 +3,7 @@
 //! When the server is dropped it is told to stop, and the test fails if it does not stop cleanly, if it reported a
 //! mistake of its own, or if a process of it is left.
 
+pub(crate) mod actions;
 pub(crate) mod archive;
 mod cluster;
 mod database;
