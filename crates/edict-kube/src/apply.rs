@@ -68,9 +68,8 @@ impl Cluster {
     pub async fn remove(&self, manifest: &Value) -> Result<bool, Fault> {
         let place = Place::of(manifest)?;
         let params = DeleteParams::background();
-        let call = Call::custom(place.right("delete"), place.path.clone(), |path| {
-            path.delete(&place.name, &params)
-        });
+        let call =
+            Call::custom(place.right("delete"), place.path.clone(), |path| path.delete(&place.name, &params));
         Ok(self.ask::<Value>(call).await?.is_some())
     }
 

@@ -4,7 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
+use crate::{actions, assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
@@ -87,6 +87,8 @@ fn engine_routes() -> OpenApiRouter<App> {
 /// The action executor's routes.
 fn actions_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Actions::openapi())
+        .routes(routes!(actions::execute::execute))
+        .routes(routes!(actions::generate_signature::generate_signature))
         .routes(routes!(audit::query::query))
         .routes(routes!(audit::read::read))
         .routes(routes!(audit::statistics::statistics))

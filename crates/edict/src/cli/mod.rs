@@ -4,6 +4,7 @@
 //! be reached, 6 not allowed, 7 still under way. What a verb found or made goes to stdout, everything else to stderr.
 
 mod asset;
+mod audit;
 mod completions;
 mod config;
 mod demo;
@@ -92,6 +93,8 @@ enum Command {
     Executor(executor::ExecutorArgs),
     /// Stored files
     Asset(asset::AssetArgs),
+    /// The audit trail of actions: what was done, by whom, and that nobody changed what it says
+    Audit(audit::AuditArgs),
     /// Check what this machine offers: Python, uv, database, sandbox
     Doctor(doctor::DoctorArgs),
     /// Print the effective settings, commented, secrets masked
@@ -103,7 +106,12 @@ enum Command {
 impl Global {
     /// A client for the policy system.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let builder = Client::builder(&self.url).timeout(Duration::from_secs(self.timeout));
+        self.client_of(&self.url)
+    }
+
+    /// A client for another part, which is at `url`.
+    pub(crate) fn client_of(&self, url: &str) -> Result<Client, Failure> {
+        let builder = Client::builder(url).timeout(Duration::from_secs(self.timeout));
         let builder = match self.token.as_deref() {
             // An empty variable is how shells say "none".
             None | Some("") => builder,
@@ -156,6 +164,7 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
+        Command::Audit(args) => audit::run(args, &global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Config(args) => config::run(&args, out),
         Command::Completions(args) => completions::run(args, out),

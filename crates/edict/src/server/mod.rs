@@ -5,6 +5,7 @@ mod listen;
 
 pub(crate) use listen::{Listeners, Ready, stop_signal};
 
+use crate::actions::Actions;
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
 use crate::audit::Audit;
@@ -100,7 +101,7 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     leave(&settings, &app.common).await;
     app.stopping.cancel();
     let grace = settings.shutdown_grace();
-    tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
+    tokio::join!(serving.stop(), app.jobs.worker.stop(grace), app.actions.stop(grace));
     worker.abort();
     chores.abort_all();
     app.audit.leave().await;
@@ -152,6 +153,8 @@ async fn build(
     let decision_log = Arc::new(log);
     let log = Arc::clone(&decision_log);
     let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner), log).await?;
+    let (decisions, audit) = (Arc::new(decisions), Arc::new(Audit::new(store.clone(), settings)));
+    let actions = Actions::new(settings, store.clone(), Arc::clone(&audit), Arc::clone(&decisions))?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -160,8 +163,9 @@ async fn build(
         http: registry.http.clone(),
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
-        decisions: Arc::new(decisions),
-        audit: Arc::new(Audit::new(registry.store.clone(), settings)),
+        decisions,
+        audit,
+        actions: Arc::new(actions),
         runner,
         registry,
         jobs: Jobs { queue, worker },

@@ -5,13 +5,17 @@
 
 pub(crate) mod archive;
 mod database;
+mod decisions;
 mod functions;
 mod outside;
+mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
+pub(crate) use prometheus::Prometheus;
 pub(crate) use runs::{SAMPLE, files_below, refusal};
 
 use edict_client::Client;
