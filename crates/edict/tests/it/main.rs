@@ -22,6 +22,8 @@ mod cli_jobs;
 mod code;
 mod context;
 mod context_api;
+mod decision_log;
+mod decision_log_faults;
 mod documents;
 mod durability;
 mod execute;

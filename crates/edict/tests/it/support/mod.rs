@@ -5,11 +5,13 @@
 
 pub(crate) mod archive;
 mod database;
+mod decided;
 mod functions;
 mod outside;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use decided::{Asking, asked_by};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
 pub(crate) use runs::{SAMPLE, files_below, refusal};
