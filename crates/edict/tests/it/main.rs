@@ -27,6 +27,8 @@ mod cli_jobs;
 mod code;
 mod context;
 mod context_api;
+mod decision_log;
+mod decision_log_faults;
 mod decisions;
 mod decisions_folder;
 mod decisions_policies;
