@@ -13,6 +13,11 @@
 //! # }
 //! ```
 
+/// The guide's examples in Rust are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/operations.md")]
+struct OperationsGuide;
+
 pub mod records;
 
 mod client;

@@ -5,6 +5,7 @@ mod assets;
 mod attempts;
 mod audit;
 mod build;
+mod decisions;
 mod executions;
 mod executors;
 mod fleet;
