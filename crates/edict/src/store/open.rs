@@ -2,10 +2,10 @@
 
 use super::{Store, StoreError};
 use crate::settings::Settings;
-use sqlx::{Connection, PgPool};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, PgPool};
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::path::Path;

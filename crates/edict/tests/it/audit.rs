@@ -30,7 +30,12 @@ impl Trail<'_> {
         });
         let url = format!("{}/executor/execute", self.0.listener("actions"));
         let reply = reply(http().post(url).json(&body)).await;
-        assert_eq!((reply.status, &reply.json["code"]), (403, &json!("namespace_not_allowed")), "{:?}", reply.json);
+        assert_eq!(
+            (reply.status, &reply.json["code"]),
+            (403, &json!("namespace_not_allowed")),
+            "{:?}",
+            reply.json
+        );
         reply.json["auditId"].as_str().unwrap().to_owned()
     }
 
@@ -117,7 +122,9 @@ async fn the_list_is_filtered_and_paged() {
         ] {
             assert_eq!(ids(&trail.data(&format!("/audit/logs?{filter}")).await).len(), count, "{filter}");
         }
-        for wrong in ["since=yesterday", "limit=0", "limit=1001", "status=done", "requested_by=x", "dryRun=maybe"] {
+        for wrong in
+            ["since=yesterday", "limit=0", "limit=1001", "status=done", "requested_by=x", "dryRun=maybe"]
+        {
             let (status, reply) = trail.get(&format!("/audit/logs?{wrong}")).await;
             assert_eq!(status, 400, "{wrong}: {reply}");
         }

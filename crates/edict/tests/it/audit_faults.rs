@@ -91,7 +91,8 @@ async fn a_server_without_the_owners_rights_works_and_cannot_tamper() {
         "CREATE OR REPLACE FUNCTION edict_audit_trimmed() RETURNS bigint LANGUAGE sql AS 'SELECT 99'",
     ] {
         let refused = sqlx::raw_sql(sql).execute(&mut server).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+        let code =
+            refused.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
         assert_eq!(code, "42501", "{sql}: {refused}");
     }
     // A table of its own in front of the real one changes nothing: the functions know which one is meant.
