@@ -164,11 +164,7 @@ impl<'a> Healing<'a> {
         let action = self.rollback("kube-system", "coredns");
         let reply = self.actions.execute_action(&action.sign_once(self.secret)).await?;
         expect(!reply.success, "it is refused", &reply)?;
-        out.line(&format!(
-            "   {}: {}",
-            reply.code.unwrap_or_default(),
-            reply.error.unwrap_or_default()
-        ))
+        out.line(&format!("   {}: {}", reply.code.unwrap_or_default(), reply.error.unwrap_or_default()))
     }
 
     async fn look_back(&mut self, out: &mut Output<'_>) -> Result<(), Failure> {

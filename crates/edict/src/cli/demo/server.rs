@@ -59,7 +59,13 @@ impl DemoServer {
                 let urls: Value = serde_json::from_slice(&text).unwrap_or_default();
                 let url = |name: &str| urls.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let (engine, actions) = (url("engine"), url("actions"));
-                return Ok(Self { child, url: url("system"), engine, actions, started_in: started.elapsed() });
+                return Ok(Self {
+                    child,
+                    url: url("system"),
+                    engine,
+                    actions,
+                    started_in: started.elapsed(),
+                });
             }
             let ended = child.try_wait().ok().flatten().is_some();
             if ended || started.elapsed() > PATIENCE {
