@@ -18,6 +18,8 @@ pub mod records;
 mod client;
 mod error;
 
-pub use client::{Builder, Client, Content, Download, Listing, Managed, NewAsset, Page, PolicyCode, Stored};
+pub use client::{
+    Builder, Client, Content, DecisionFilter, Download, Listing, Managed, NewAsset, Page, PolicyCode, Stored,
+};
 pub use error::{ApiError, Error};
 pub use reqwest::{Body, StatusCode};

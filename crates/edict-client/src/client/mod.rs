@@ -3,6 +3,8 @@
 mod assets;
 mod attempts;
 mod build;
+mod decision_log;
+mod decisions;
 mod executions;
 mod executors;
 mod fleet;
@@ -14,6 +16,7 @@ mod reply;
 
 pub use assets::{Content, Download, NewAsset};
 pub use build::Builder;
+pub use decision_log::DecisionFilter;
 pub use functions::Managed;
 pub use policies::PolicyCode;
 

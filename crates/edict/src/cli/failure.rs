@@ -17,6 +17,7 @@ pub(crate) enum Exit {
     Unreachable = 5,
     NotAllowed = 6,
     TimedOut = 7,
+    Denied = 8,
 }
 
 /// A failure as its user sees it.
@@ -50,6 +51,11 @@ impl Failure {
         Self::new(Exit::TimedOut, message)
     }
 
+    /// The policy engine said no, which was printed already.
+    pub(crate) fn denied() -> Self {
+        Self::new(Exit::Denied, "")
+    }
+
     /// What a job or a function failed with, told as if it had been the reply to a call.
     pub(crate) fn fault(exit: Exit, fault: &RunFault) -> Self {
         Self::new(exit, &fault.message).details(&fault.details).note("code", &fault.code)
@@ -69,8 +75,10 @@ impl Failure {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
-        // When stderr is closed too, the exit code still tells.
-        drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        if self.exit != Exit::Denied {
+            // When stderr is closed too, the exit code still tells.
+            drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        }
         ExitCode::from(self.exit as u8)
     }
 
@@ -105,7 +113,7 @@ impl From<Error> for Failure {
         match &error {
             Error::Api(refusal) => Self::from_api(refusal),
             Error::Unreachable { .. } => Self::new(Exit::Unreachable, error.to_string())
-                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL"),
+                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL (for decisions --engine-url or EDICT_ENGINE_URL)"),
             Error::Invalid(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }

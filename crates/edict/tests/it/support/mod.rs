@@ -6,12 +6,14 @@
 pub(crate) mod archive;
 mod database;
 mod decided;
+mod decisions;
 mod functions;
 mod outside;
 mod runs;
 
 pub(crate) use database::Database;
 pub(crate) use decided::{Asking, asked_by};
+pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
 pub(crate) use runs::{SAMPLE, files_below, refusal};
