@@ -20,6 +20,7 @@ pub(crate) struct EngineArgs {
     /// Address of the policy engine
     #[arg(
         long,
+        global = true,
         env = "EDICT_ENGINE_URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:3000",
