@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::time::Duration;
 use utoipa::IntoParams;
 
-/// Longest look at the trail in one request; some millions of entries pass in it.
+/// Longest look at the trail in one request.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// What is known of the trail.
