@@ -1,6 +1,7 @@
-//! What people do often with this repository: `cargo xtask test`, `cargo xtask lint`.
+//! What people do often with this repository: `cargo xtask test`, `cargo xtask lint`, `cargo xtask image`.
 
 mod cluster;
+mod image;
 mod postgres;
 mod python;
 mod run;
@@ -19,8 +20,9 @@ fn main() -> ExitCode {
     let done = match verb.as_deref() {
         Some("test") => test(&rest),
         Some("lint") => lint(),
+        Some("image") => image::Options::parse(&rest).and_then(|options| image::build(&options)),
         _ => {
-            println!("{HELP}");
+            println!("{HELP}\n{}", image::Options::HELP);
             return ExitCode::from(2);
         }
     };

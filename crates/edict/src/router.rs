@@ -4,10 +4,10 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
+use crate::{actions, assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as OpenApiDocument;
@@ -87,6 +87,8 @@ fn engine_routes() -> OpenApiRouter<App> {
 /// The action executor's routes.
 fn actions_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Actions::openapi())
+        .routes(routes!(actions::execute::execute))
+        .routes(routes!(actions::generate_signature::generate_signature))
         .routes(routes!(audit::query::query))
         .routes(routes!(audit::read::read))
         .routes(routes!(audit::statistics::statistics))
@@ -164,7 +166,7 @@ pub(crate) fn system(app: App) -> Router {
 pub(crate) fn executor(app: ExecutorApp) -> Router {
     let (routes, openapi) = described(executor_routes());
     let common = app.common();
-    finish(routes.with_state(app), openapi, common, get(health::ready))
+    finish(routes.with_state(app), openapi, common.clone(), get(health::ready).with_state(common))
 }
 
 /// The policy engine.
@@ -208,11 +210,11 @@ fn finish(
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
         .route("/healthz", get(health::live))
         .route("/readyz", ready)
-        .route("/metrics", get(health::metrics).with_state(common))
+        .route("/metrics", get(health::metrics).with_state(common.clone()))
         .fallback(missing)
         .method_not_allowed_fallback(not_allowed)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(health::panicked))
-        .layer(from_fn(http::track))
+        .layer(from_fn_with_state(common.leaving, http::track))
 }
 
 async fn missing(method: Method, uri: Uri) -> ApiError {

@@ -1,8 +1,12 @@
 //! The typed client: one file per resource, and here what they share.
 
+mod actions;
 mod assets;
 mod attempts;
+mod audit;
 mod build;
+mod decision_log;
+mod decisions;
 mod executions;
 mod executors;
 mod fleet;
@@ -13,7 +17,9 @@ mod policies;
 mod reply;
 
 pub use assets::{Content, Download, NewAsset};
+pub use audit::AuditFilter;
 pub use build::Builder;
+pub use decision_log::DecisionFilter;
 pub use functions::Managed;
 pub use policies::PolicyCode;
 

@@ -3,6 +3,7 @@
 //! A record's `known_fields()` is what the server accepts in a payload; anything else is refused there with the
 //! nearest name. Times are RFC 3339 in UTC.
 
+mod action;
 mod asset;
 mod attempt;
 mod audit;
@@ -16,11 +17,11 @@ mod job;
 mod placement;
 mod policy;
 
+pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use audit::{
-    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
-    AuditVerdict,
+    AuditCount, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,
 };
 pub use decision::{
     BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder,
