@@ -41,6 +41,9 @@ pub(crate) fn start() -> Result<Starting, Failure> {
         return Ok(Starting::Nowhere);
     };
     let script = std::path::absolute(script)?;
+    if output("dpkg", &["-s", "busybox-static"]).is_err() {
+        run::install(&["busybox-static"])?;
+    }
     let child = Command::new(&script).arg("up").stdin(Stdio::null()).spawn();
     let child = child.map_err(|error| Failure(format!("{}: {error}", script.display())))?;
     Ok(Starting::Script(script, child))
@@ -62,14 +65,10 @@ impl Starting {
 
 /// A static busybox, from Debian's package, as an image.
 fn load_image(script: &Path) -> Result<(), Failure> {
-    let busybox = Path::new("/bin/busybox");
-    if output("dpkg", &["-s", "busybox-static"]).is_err() {
-        run::install(&["busybox-static"])?;
-    }
     let folder = PathBuf::from(output("mktemp", &["-d", "/tmp/edict-image.XXXXXX"])?);
     let bin = folder.join("root/bin");
     std::fs::create_dir_all(&bin)?;
-    std::fs::copy(busybox, bin.join("busybox"))?;
+    std::fs::copy("/bin/busybox", bin.join("busybox"))?;
     for program in PROGRAMS {
         symlink("busybox", bin.join(program))?;
     }
