@@ -1,5 +1,7 @@
-//! What people do often with this repository: `cargo xtask test`, `cargo xtask lint`.
+//! What people do often with this repository: `cargo xtask test`, `cargo xtask lint`, `cargo xtask image`.
 
+mod cluster;
+mod image;
 mod postgres;
 mod python;
 mod run;
@@ -18,8 +20,9 @@ fn main() -> ExitCode {
     let done = match verb.as_deref() {
         Some("test") => test(&rest),
         Some("lint") => lint(),
+        Some("image") => image::Options::parse(&rest).and_then(|options| image::build(&options)),
         _ => {
-            println!("{HELP}");
+            println!("{HELP}\n{}", image::Options::HELP);
             return ExitCode::from(2);
         }
     };
@@ -41,8 +44,12 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if run::output("promtool", &["--version"]).is_err() {
         run::install(&["prometheus"])?;
     }
+    let cluster = cluster::start()?;
     let python = python::environment()?;
     let postgres = postgres::start()?;
+    // The first start of a cluster takes minutes, and so does compiling.
+    run::run(cargo().args(["test", "--workspace", "--no-run"]).args(arguments))?;
+    let cluster = cluster.wait()?;
     let mut command = cargo();
     command.args(["test", "--workspace"]).args(arguments);
     command.env("EDICT_TEST_POSTGRES_URL", &postgres.url);
@@ -50,6 +57,10 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     command.env("EDICT_TEST_PYTHON", &python.interpreter);
     command.env("EDICT_TEST_MOTO", &python.moto);
     command.env("EDICT_TEST_PROMETHEUS", "prometheus");
+    if let Some(cluster) = &cluster {
+        command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
+        command.env("EDICT_TEST_IMAGE", cluster.image);
+    }
     run::run(&mut command)
 }
 

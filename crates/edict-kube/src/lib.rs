@@ -4,6 +4,7 @@
 //! It knows nothing of policies, limits or audit trails: whoever calls [`Cluster::perform`] has decided.
 
 mod action;
+mod apply;
 mod call;
 mod cluster;
 mod fault;

@@ -1,5 +1,6 @@
 //! What the routes of a server share.
 
+use crate::actions::Actions;
 use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::decisions::Decisions;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) decision_log: Arc<DecisionLog>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) actions: Arc<Actions>,
     pub(crate) http: reqwest::Client,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,
@@ -60,6 +62,8 @@ pub(crate) struct Common {
     /// Largest JSON body in bytes.
     pub(crate) body_limit: BodyLimit,
     pub(crate) metrics: PrometheusHandle,
+    /// Cancelled when the process was told to stop, although it still serves.
+    pub(crate) leaving: CancellationToken,
 }
 
 /// Largest JSON body in bytes.

@@ -111,6 +111,7 @@ codes! {
     ExecutorUnreachable "executor_unreachable" BAD_GATEWAY,
     ClusterRefused "cluster_refused" BAD_GATEWAY,
     ActionFailed "action_failed" BAD_GATEWAY,
+    ActionInterrupted "action_interrupted" BAD_GATEWAY,
     EngineUnavailable "engine_unavailable" SERVICE_UNAVAILABLE,
     ClusterUnavailable "cluster_unavailable" SERVICE_UNAVAILABLE,
     StorageUnavailable "storage_unavailable" SERVICE_UNAVAILABLE,
@@ -163,6 +164,11 @@ impl ApiError {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The reason that the details hold, if they hold one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.details.get("reason")?.as_str()
     }
 
     pub(crate) fn into_details(self) -> Value {

@@ -1,7 +1,7 @@
 //! Health, metrics, and the last resort for a mistake of ours.
 
 use crate::app::{App, Common};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use axum::extract::State;
 use axum::http::{Response, header};
 use axum::response::IntoResponse;
@@ -12,15 +12,18 @@ pub(crate) async fn live() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#)
 }
 
-/// `GET /readyz` where nothing else is needed.
-pub(crate) async fn ready() -> impl IntoResponse {
-    live().await
+/// `GET /readyz` where nothing else is needed than that the process stays.
+pub(crate) async fn ready(State(common): State<Common>) -> Result<impl IntoResponse, ApiError> {
+    if common.leaving.is_cancelled() {
+        return Err(ApiError::new(Code::ShuttingDown, "this server is stopping; ask another one"));
+    }
+    Ok(live().await)
 }
 
-/// `GET /readyz` of the policy system: the database answers.
+/// `GET /readyz` of a server: the database answers.
 pub(crate) async fn system_ready(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
     app.registry.store.ping().await?;
-    Ok(live().await)
+    ready(State(app.common.clone())).await
 }
 
 /// `GET /metrics` in Prometheus' text format.

@@ -1,5 +1,6 @@
 //! Edict: registers policies, runs them, decides what is allowed, and carries it out. One binary, server and CLI.
 
+mod actions;
 mod allocation;
 mod app;
 mod assets;
@@ -15,6 +16,7 @@ mod graphs;
 mod health;
 mod http;
 mod jobs;
+mod notify;
 mod policies;
 mod router;
 mod server;

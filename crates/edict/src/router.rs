@@ -4,10 +4,10 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
-use crate::{assets, decisions, executors, functions, graphs, health, http, jobs, policies};
+use crate::{actions, assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as OpenApiDocument;
@@ -80,11 +80,20 @@ fn engine_routes() -> OpenApiRouter<App> {
         .routes(routes!(decisions::import::import))
         .routes(routes!(decisions::folder::status::folder))
         .routes(routes!(decisions::read::read, decisions::update::update, decisions::delete::delete))
+        .routes(routes!(decisions::log::query::query))
+        .routes(routes!(decisions::log::read::read))
 }
 
 /// The action executor's routes.
 fn actions_routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Actions::openapi())
+        .routes(routes!(actions::execute::execute))
+        .routes(routes!(actions::generate_signature::generate_signature))
+        .routes(routes!(audit::query::query))
+        .routes(routes!(audit::read::read))
+        .routes(routes!(audit::statistics::statistics))
+        .routes(routes!(audit::verify::verify))
+        .routes(routes!(audit::export::export))
 }
 
 /// The routes of an executor that is a process of its own.
@@ -124,7 +133,10 @@ struct Executor;
 #[openapi(
     info(title = "Edict policy engine", description = "Decides what is allowed."),
     modifiers(&Tokens),
-    tags((name = "decisions", description = "Decisions, and the policies behind them"))
+    tags(
+        (name = "decisions", description = "Decisions, and the policies behind them"),
+        (name = "log", description = "What was decided")
+    )
 )]
 struct Engine;
 
@@ -154,7 +166,7 @@ pub(crate) fn system(app: App) -> Router {
 pub(crate) fn executor(app: ExecutorApp) -> Router {
     let (routes, openapi) = described(executor_routes());
     let common = app.common();
-    finish(routes.with_state(app), openapi, common, get(health::ready))
+    finish(routes.with_state(app), openapi, common.clone(), get(health::ready).with_state(common))
 }
 
 /// The policy engine.
@@ -198,11 +210,11 @@ fn finish(
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
         .route("/healthz", get(health::live))
         .route("/readyz", ready)
-        .route("/metrics", get(health::metrics).with_state(common))
+        .route("/metrics", get(health::metrics).with_state(common.clone()))
         .fallback(missing)
         .method_not_allowed_fallback(not_allowed)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(health::panicked))
-        .layer(from_fn(http::track))
+        .layer(from_fn_with_state(common.leaving, http::track))
 }
 
 async fn missing(method: Method, uri: Uri) -> ApiError {

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::records::{Asset, AssetVersion, Object};
 use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
-use reqwest::{Body, Method, Response};
+use reqwest::{Body, Method, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
@@ -109,8 +109,13 @@ impl Client {
 
     /// Opens a stored file for reading, by its `asset_id`.
     pub async fn download_asset(&self, asset_id: &str) -> Result<Download, Error> {
-        let timeout = self.inner.timeout;
         let url = self.path(&["asset-object", asset_id])?;
+        self.download(url).await
+    }
+
+    /// Opens what is at `url` for reading.
+    pub(super) async fn download(&self, url: Url) -> Result<Download, Error> {
+        let timeout = self.inner.timeout;
         // The usual timeout counts to the end of the body, which would cut off every large file.
         let request = self.request_without_timeout(Method::GET, url);
         let response = within(timeout, self.url(), self.send(request)).await??;

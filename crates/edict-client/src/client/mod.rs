@@ -1,7 +1,9 @@
 //! The typed client: one file per resource, and here what they share.
 
+mod actions;
 mod assets;
 mod attempts;
+mod audit;
 mod build;
 mod decisions;
 mod executions;
@@ -14,6 +16,7 @@ mod policies;
 mod reply;
 
 pub use assets::{Content, Download, NewAsset};
+pub use audit::AuditFilter;
 pub use build::Builder;
 pub use functions::Managed;
 pub use policies::PolicyCode;

@@ -1,7 +1,7 @@
 //! Reading replies: the envelope, refusals, and what is not Edict's at all.
 
 use super::Stored;
-use crate::records::{LogRecord, ReplicaAnswer};
+use crate::records::{ActionReply, LogRecord, ReplicaAnswer};
 use crate::{ApiError, Error};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -47,16 +47,36 @@ struct RefusalCode {
 
 /// Passes a reply on if it succeeded, and turns it into an error if not.
 pub(super) async fn refused(response: Response, server: &str) -> Result<Response, Error> {
-    let status = response.status();
-    if status.is_success() {
+    if response.status().is_success() {
         return Ok(response);
     }
+    refusal(response, server, |_| None).await
+}
+
+/// Reads the action executor's reply, which tells of refused actions in the same shape as of others.
+pub(super) async fn action(response: Response, server: &str) -> Result<ActionReply, Error> {
+    if response.status().is_success() {
+        return read(response, server).await;
+    }
+    refusal(response, server, |body| serde_json::from_slice(body).ok()).await
+}
+
+/// Turns a reply that did not succeed into an error, unless its body is an `answer`.
+async fn refusal<T>(
+    response: Response,
+    server: &str,
+    answer: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, Error> {
+    let status = response.status();
     let url = response.url().to_string();
     let request_id = header(response.headers(), "x-request-id").map(str::to_owned);
     let retry_after = header(response.headers(), RETRY_AFTER.as_str())
         .and_then(|seconds| seconds.parse().ok())
         .map(Duration::from_secs);
     let body = response.bytes().await.map_err(|error| unreachable(server, error))?;
+    if let Some(answer) = answer(&body) {
+        return Ok(answer);
+    }
     match serde_json::from_slice::<Refusal>(&body) {
         Ok(Refusal { message, error: RefusalCode { code, details } }) => {
             Err(Error::Api(Box::new(ApiError {

@@ -3,10 +3,12 @@
 //! A record's `known_fields()` is what the server accepts in a payload; anything else is refused there with the
 //! nearest name. Times are RFC 3339 in UTC.
 
+mod action;
 mod asset;
 mod attempt;
 mod audit;
 mod decision;
+mod decision_log;
 mod execution;
 mod executor;
 mod function;
@@ -15,6 +17,7 @@ mod job;
 mod placement;
 mod policy;
 
+pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use audit::{
@@ -26,6 +29,7 @@ pub use decision::{
     DecisionPolicies, DecisionPolicy, DecisionRequest, Effect, ExplainedDecision, ImportDecisionPolicies,
     ImportedDecisionPolicies, PolicySource, StoredDecisionPolicy,
 };
+pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{

@@ -1,1 +1,9 @@
 -- What the action executor must remember beside the trail.
+
+-- Nonces of signed requests that were taken; `seen_at` in microseconds since 1970.
+CREATE TABLE action_nonces (
+    nonce text COLLATE "C" NOT NULL PRIMARY KEY,
+    seen_at bigint NOT NULL
+);
+
+CREATE INDEX action_nonces_seen_at ON action_nonces (seen_at);

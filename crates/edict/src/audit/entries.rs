@@ -51,10 +51,10 @@ where
     }
 }
 
-/// The entries after number `after` and up to number `through`, a batch of them.
-pub(super) async fn batch(store: &Store, after: i64, through: i64) -> Result<Vec<AuditEntry>, StoreError> {
-    let sql = "SELECT * FROM audit_entries WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3";
-    let statement = Statement::new(sql).bind(after).bind(through).bind(BATCH);
+/// The entries after number `after`, a batch of them.
+pub(super) async fn batch(store: &Store, after: i64) -> Result<Vec<AuditEntry>, StoreError> {
+    let sql = "SELECT * FROM audit_entries WHERE seq > $1 ORDER BY seq LIMIT $2";
+    let statement = Statement::new(sql).bind(after).bind(BATCH);
     Ok(store.fetch::<Entry>(statement).await?.into_iter().map(|Entry(entry)| entry).collect())
 }
 

@@ -7,10 +7,20 @@
 mod append;
 pub(crate) mod chain;
 mod entries;
+pub(crate) mod export;
+mod logs;
 mod metrics;
+pub(crate) mod query;
+pub(crate) mod read;
 mod recovery;
+mod retention;
+pub(crate) mod statistics;
+#[cfg(test)]
+pub(crate) mod tests;
 mod text;
+pub(crate) mod verify;
 
+pub(crate) use logs::moment;
 pub(crate) use recovery::{RENEW, Unfinished};
 pub(crate) use text::MOST_JSON;
 
@@ -18,7 +28,8 @@ use crate::error::{ApiError, Code};
 use crate::settings::Settings;
 use crate::store::{Statement, Store, StoreError};
 use append::{Appended, Place, Tell};
-use edict_client::records::{AuditEntry, AuditStatus};
+use edict_client::records::{AuditEntry, AuditLog, AuditStatus};
+use logs::Log;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
@@ -80,6 +91,8 @@ pub(crate) struct Audit {
     repeats: Tell,
     /// Rung when the webhook has something to be told.
     pub(crate) told: Notify,
+    /// One look at the whole trail at a time.
+    verifying: tokio::sync::Mutex<()>,
     /// When this server last said that it lives; `None` before.
     renewed: Mutex<Option<Instant>>,
 }
@@ -95,7 +108,8 @@ impl Audit {
         };
         metrics::describe();
         let instance = Uuid::new_v4().to_string();
-        Self { store, instance, tells, repeats, told: Notify::new(), renewed: Mutex::default() }
+        let (told, renewed) = (Notify::new(), Mutex::default());
+        Self { store, instance, tells, repeats, told, verifying: tokio::sync::Mutex::default(), renewed }
     }
 
     /// Records what is refused before it is `pending`. Whatever is in it can be recorded: what is too long is cut.
@@ -194,6 +208,11 @@ impl Audit {
             ..self.entry(id, end.status)
         };
         Ok(self.append(entry, Place::End, None, &tell).await? != Appended::Ended)
+    }
+
+    /// An action as it is now, if it is there.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<AuditLog>, ApiError> {
+        Ok(Log::of(&entries::of_action(&self.store, id).await?).map(Log::record))
     }
 
     /// An action's first entry.

@@ -59,6 +59,14 @@ impl Audit {
         Ok(())
     }
 
+    /// Says that this server goes, so that others need not wait until it counts as gone.
+    pub(crate) async fn leave(&self) {
+        let sql = "DELETE FROM servers WHERE instance = $1";
+        if let Err(error) = self.store.execute(Statement::new(sql).bind(self.instance.as_str())).await {
+            tracing::warn!(%error, "what this server leaves behind is found only when it counts as silent");
+        }
+    }
+
     /// Whether nobody takes this server for gone, so that it may change something that it has announced.
     pub(crate) fn holds(&self) -> bool {
         let alone = matches!(self.store, Store::Sqlite { .. });

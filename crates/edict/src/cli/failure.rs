@@ -20,6 +20,18 @@ pub(crate) enum Exit {
     Denied = 8,
 }
 
+impl Exit {
+    /// What an error reply's HTTP status means for a script.
+    pub(crate) const fn of(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::NotAllowed,
+            404 => Self::NotFound,
+            400 | 409 | 412 | 413 | 415 | 422 => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// A failure as its user sees it.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -51,6 +63,11 @@ impl Failure {
         Self::new(Exit::TimedOut, message)
     }
 
+    /// An action that was refused or failed, in the server's words.
+    pub(crate) fn refused(exit: Exit, message: impl Into<String>, details: &Value) -> Self {
+        Self::new(exit, message).details(details)
+    }
+
     /// The policy engine said no, which was printed already.
     pub(crate) fn denied() -> Self {
         Self::new(Exit::Denied, "")
@@ -75,7 +92,7 @@ impl Failure {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
-        if self.exit != Exit::Denied {
+        if !self.message.is_empty() {
             // When stderr is closed too, the exit code still tells.
             drop(io::stderr().lock().write_all(self.text().as_bytes()));
         }
@@ -122,12 +139,7 @@ impl From<Error> for Failure {
 
 impl Failure {
     fn from_api(refusal: &ApiError) -> Self {
-        let exit = match refusal.status {
-            401 | 403 => Exit::NotAllowed,
-            404 => Exit::NotFound,
-            400 | 409 | 412 | 413 | 415 | 422 => Exit::Refused,
-            _ => Exit::Failed,
-        };
+        let exit = Exit::of(refusal.status);
         let mut failure =
             Self::new(exit, &refusal.message).details(&refusal.details).note("code", &refusal.code);
         if let Some(id) = &refusal.request_id {

@@ -1,9 +1,12 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed, 7 still under way, 8 denied by the policy engine. What a verb found or made goes to stdout, everything else to stderr.
+//! be reached, 6 not allowed, 7 still under way, 8 denied by the policy engine. What a verb found or made goes to
+//! stdout, everything else to stderr.
 
+mod action;
 mod asset;
+mod audit;
 mod completions;
 mod config;
 mod decide;
@@ -95,10 +98,14 @@ enum Command {
     Decide(decide::DecideArgs),
     /// Policies behind the policy engine's decisions: register, list and remove them
     Decisions(decisions::DecisionsArgs),
+    /// Have the action executor change something on the cluster
+    Action(action::ActionArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
     Asset(asset::AssetArgs),
+    /// The audit trail of actions: what was done, by whom, and that nobody changed what it says
+    Audit(audit::AuditArgs),
     /// Check what this machine offers: Python, uv, database, sandbox
     Doctor(doctor::DoctorArgs),
     /// Print the effective settings, commented, secrets masked
@@ -168,8 +175,10 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Graph(args) => graph::run(args, &global, out).await,
         Command::Decide(args) => decide::run(args, &global, out).await,
         Command::Decisions(args) => decisions::run(args, &global, out).await,
+        Command::Action(args) => action::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
+        Command::Audit(args) => audit::run(args, &global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Config(args) => config::run(&args, out),
         Command::Completions(args) => completions::run(args, out),

@@ -14,7 +14,7 @@ use crate::http::{Body, Data, Parameters};
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
 use crate::policies::record::check_name;
-use crate::server::{Listeners, Ready, ServeError, common, random_token, stop_signal};
+use crate::server::{Listeners, Ready, ServeError, common, leave, random_token, stop_signal};
 use crate::settings::Settings;
 use crate::{router, telemetry};
 use axum::Json;
@@ -136,12 +136,9 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let fleet = Fleet::new(Arc::clone(&runner), home, None, bell.clone(), &settings);
     let source = Source::Remote(client.clone());
     let worker = Worker::new(source, Arc::clone(&runner), &id, settings.max_jobs, bell.clone());
-    let app = ExecutorApp {
-        runner: Arc::clone(&runner),
-        fleet: Arc::clone(&fleet),
-        bell,
-        common: common(&settings, tokens, metrics),
-    };
+    let common = common(&settings, tokens, metrics);
+    let app =
+        ExecutorApp { runner: Arc::clone(&runner), fleet: Arc::clone(&fleet), bell, common: common.clone() };
     let serving = listeners.serve(vec![router::executor(app)], settings.shutdown_grace());
 
     let heartbeat = Heartbeat {
@@ -167,6 +164,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     };
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    leave(&settings, &common).await;
     let goodbye = Heartbeat { executor_status: ExecutorStatus::Unreachable, ..heartbeat };
     tokio::time::timeout(Duration::from_secs(2), client.heartbeat(&id, &goodbye)).await.ok();
     let grace = settings.shutdown_grace();

@@ -38,6 +38,7 @@ use fleet::{Fleet, Service};
 use route::Route;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 
 pub(crate) const FUNCTIONS: Collection = Collection {
@@ -57,6 +58,11 @@ pub(crate) const FUNCTIONS: Collection = Collection {
     not_found: Code::FunctionNotFound,
     exists: Code::FunctionExists,
 };
+
+/// How long a call waits for another server to take its function over: one that is told to stop leaves it within moments.
+const HANDOVER: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The functions that this process can call: its own executor's, and through their executors all others.
 pub(crate) struct Functions {
@@ -88,6 +94,18 @@ impl Functions {
         if let Some(service) = self.fleet.service(name) {
             return service.call(input).await;
         }
+        let end = Instant::now() + HANDOVER;
+        loop {
+            match self.find_and_call(name, input).await {
+                Err(error) if route::is_moving(&error) && Instant::now() < end => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn find_and_call(&self, name: &str, input: &RawValue) -> Result<Box<RawValue>, ApiError> {
         match self.place(name).await? {
             Place::Here(service) => service.call(input).await,
             Place::There(_) => {
@@ -141,14 +159,14 @@ impl Functions {
         let http = &self.registry.http;
         let Place::There(route) = self.place(name).await? else { return Err(route::moved(name)) };
         match route.send(http, (method.clone(), path), body.clone()).await {
-            Err(route::Lost::Untouched(problem)) => {
+            Err(lost @ route::Lost::Untouched(_)) => {
                 self.routes.remove(name);
                 match self.place(name).await? {
                     Place::There(other) if !other.is_same(&route) => {
                         let sent = other.send(http, (method, path), body).await;
                         self.read(&other, sent).await
                     }
-                    Place::There(_) => Err(route.unreachable(&self.registry.store, &problem).await),
+                    Place::There(_) => Err(route.unreachable(&self.registry.store, &lost).await),
                     Place::Here(_) => Err(route::moved(name)),
                 }
             }
@@ -163,9 +181,7 @@ impl Functions {
     ) -> Result<T, ApiError> {
         match sent {
             Ok(response) => route::read(response).await,
-            Err(route::Lost::Untouched(problem) | route::Lost::Broken(problem)) => {
-                Err(route.unreachable(&self.registry.store, &problem).await)
-            }
+            Err(lost) => Err(route.unreachable(&self.registry.store, &lost).await),
         }
     }
 

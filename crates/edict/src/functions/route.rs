@@ -10,7 +10,7 @@ use bytes::Bytes;
 use edict_client::records::{ExecutorStatus, Function};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// How long a route is taken for true unless a change is announced: what is not announced is an executor's new address.
@@ -20,6 +20,8 @@ const ALLOWANCE: Duration = Duration::from_secs(120);
 /// Tells a server that it is asked by another one, so that two that each take the other for the holder do not go on
 /// asking each other.
 pub(super) const PASSED_ON: &str = "x-edict-passed-on";
+/// The reason in an error's details when nothing was carried out and another server is about to take the function over.
+const MOVING: &str = "moving";
 
 /// Where requests for a function go.
 pub(super) struct Route {
@@ -110,7 +112,11 @@ impl Route {
     }
 
     /// The error for a process that does not answer; an executor's status follows.
-    pub(super) async fn unreachable(&self, store: &Store, problem: &str) -> ApiError {
+    pub(super) async fn unreachable(&self, store: &Store, lost: &Lost) -> ApiError {
+        let (problem, reason) = match lost {
+            Lost::Untouched(problem) => (problem, Some(MOVING)),
+            Lost::Broken(problem) => (problem, None),
+        };
         let Some(id) = &self.executor_id else {
             return ApiError::new(
                 Code::FunctionUnavailable,
@@ -118,6 +124,7 @@ impl Route {
                     "the server that runs the functions of `local` cannot be reached: {problem}; try again"
                 ),
             )
+            .details(reason.map(|reason| json!({"reason": reason})))
             .retry_after(Duration::from_secs(1));
         };
         if let Err(error) = status::set(store, id, ExecutorStatus::Unreachable).await {
@@ -141,7 +148,13 @@ pub(super) fn moved(name: &str) -> ApiError {
         Code::FunctionUnavailable,
         format!("function `{name}` is being taken over by another server; try again"),
     )
+    .details(json!({"reason": MOVING}))
     .retry_after(Duration::from_secs(1))
+}
+
+/// Whether a call was not carried out because its function is on its way from one server to another.
+pub(super) fn is_moving(error: &ApiError) -> bool {
+    error.code() == Code::FunctionUnavailable && error.reason() == Some(MOVING)
 }
 
 /// Reads an answer: its body, or the refusal that it holds.

@@ -1,5 +1,6 @@
 //! What a server does by itself, in the background.
 
+use crate::actions::{self, Actions};
 use crate::app::App;
 use crate::audit::{self, Audit};
 use crate::decisions::log::DecisionLog;
@@ -111,6 +112,27 @@ pub(crate) fn start(app: &App) -> JoinSet<()> {
         "saying that this server lives",
         trail(),
         async |trail: &Arc<Audit>| trail.renew().await,
+    ));
+    let days = app.settings.audit_retention_days;
+    if days > 0 {
+        let age = Duration::from_secs(days * 86_400);
+        chores.spawn(every(
+            Duration::from_secs(3600),
+            "trimming the audit trail",
+            trail(),
+            async move |trail: &Arc<Audit>| trail.trim(age).await.map(|_| ()),
+        ));
+    }
+
+    let executor = || Arc::clone(&app.actions);
+    chores.spawn(every(actions::SWEEP, "ending lost actions", executor(), async |actions: &Arc<Actions>| {
+        actions.recover().await
+    }));
+    chores.spawn(every(
+        Duration::from_secs(60),
+        "forgetting old nonces",
+        executor(),
+        async |actions: &Arc<Actions>| actions.sweep_nonces().await,
     ));
     if let Store::Postgres(pool) = &app.registry.store {
         chores.spawn(follow_changes(pool.clone(), app.clone()));

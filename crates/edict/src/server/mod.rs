@@ -5,6 +5,7 @@ mod listen;
 
 pub(crate) use listen::{Listeners, Ready, stop_signal};
 
+use crate::actions::Actions;
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
 use crate::audit::Audit;
@@ -23,6 +24,7 @@ use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
 use crate::jobs::worker::Worker;
+use crate::notify::Notifier;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
 use crate::store::{OpenError, Store};
@@ -83,6 +85,9 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     app.audit.renew().await?;
     let worker = tokio::spawn(Arc::clone(&app.jobs.worker).work());
     let mut chores = chores::start(&app);
+    if let Some(notifier) = Notifier::new(&settings, store.clone(), Arc::clone(&app.audit))? {
+        chores.spawn(notifier.run());
+    }
 
     let routers =
         vec![router::system(app.clone()), router::engine(app.clone()), router::actions(app.clone())];
@@ -93,11 +98,13 @@ pub(crate) async fn serve(settings: Settings, ready_file: Option<&Path>) -> Resu
     stop.await;
     tracing::info!("stopping: finishing what runs");
     drop(ready);
+    leave(&settings, &app.common).await;
     app.stopping.cancel();
     let grace = settings.shutdown_grace();
-    tokio::join!(serving.stop(), app.jobs.worker.stop(grace));
+    tokio::join!(serving.stop(), app.jobs.worker.stop(grace), app.actions.stop(grace));
     worker.abort();
     chores.abort_all();
+    app.audit.leave().await;
     app.functions.fleet.stop(grace).await;
     app.runner.tools.runtime.stop(grace).await;
     if let Err(error) = app.graphs.flush().await {
@@ -146,6 +153,8 @@ async fn build(
     let decision_log = Arc::new(log);
     let log = Arc::clone(&decision_log);
     let decisions = Decisions::open(settings, store.clone(), Arc::clone(&runner), log).await?;
+    let (decisions, audit) = (Arc::new(decisions), Arc::new(Audit::new(store.clone(), settings)));
+    let actions = Actions::new(settings, store.clone(), Arc::clone(&audit), Arc::clone(&decisions))?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
     let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
@@ -154,8 +163,9 @@ async fn build(
         http: registry.http.clone(),
         functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
-        decisions: Arc::new(decisions),
-        audit: Arc::new(Audit::new(registry.store.clone(), settings)),
+        decisions,
+        audit,
+        actions: Arc::new(actions),
         runner,
         registry,
         jobs: Jobs { queue, worker },
@@ -198,5 +208,18 @@ pub(crate) fn random_token() -> String {
 
 /// State of every listener.
 pub(crate) fn common(settings: &Settings, tokens: Tokens, metrics: PrometheusHandle) -> Common {
-    Common { tokens: Arc::new(tokens), body_limit: BodyLimit(settings.max_body_mb << 20), metrics }
+    Common {
+        tokens: Arc::new(tokens),
+        body_limit: BodyLimit(settings.max_body_mb << 20),
+        metrics,
+        leaving: CancellationToken::new(),
+    }
+}
+
+/// Serves on for a while after SIGTERM, and says that it will not for long: whoever spreads requests over servers goes by
+/// `/readyz`, and callers that keep connections are told with each reply to open the next one elsewhere. Without it,
+/// requests that are on their way when the door shuts are lost.
+pub(crate) async fn leave(settings: &Settings, common: &Common) {
+    common.leaving.cancel();
+    tokio::time::sleep(settings.drain()).await;
 }

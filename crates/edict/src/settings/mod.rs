@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     pub(crate) max_body_mb: usize,
     pub(crate) max_upload_mb: usize,
+    drain_seconds: u64,
     shutdown_grace_seconds: u64,
     pub(crate) assets_url: String,
     pub(crate) s3_endpoint: String,
@@ -124,6 +125,11 @@ pub(crate) enum Sandbox {
 }
 
 impl Settings {
+    /// Time that a server that was told to stop goes on serving.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+
     /// Time that running work gets to finish after SIGTERM.
     pub(crate) fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)

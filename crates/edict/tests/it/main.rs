@@ -11,6 +11,10 @@
 
 mod support;
 
+mod actions;
+mod actions_cluster;
+mod actions_faults;
+mod actions_signing;
 mod allocation;
 mod assets;
 mod auth;
@@ -23,6 +27,8 @@ mod cli_jobs;
 mod code;
 mod context;
 mod context_api;
+mod decision_log;
+mod decision_log_faults;
 mod decisions;
 mod decisions_folder;
 mod decisions_policies;
@@ -48,3 +54,4 @@ mod settings;
 mod smoke;
 mod spec;
 mod updates;
+mod watching;

@@ -7,6 +7,9 @@
 mod context;
 mod folder;
 mod line;
+pub(crate) mod query;
+pub(crate) mod read;
+mod row;
 mod shipper;
 mod spool;
 mod stamp;
@@ -30,6 +33,8 @@ use tokio::sync::{Mutex, Notify};
 
 /// How long entries are collected before they go to the database together.
 const COLLECT: Duration = Duration::from_millis(50);
+/// How long a query waits for entries to get into the table.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Pause after the database refused.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often this server looks for what others on the same data folder left.
@@ -202,6 +207,17 @@ impl DecisionLog {
             shipper.step().await?;
         }
         Ok(())
+    }
+
+    /// Waits until the table has all that was recorded before, but not for long; tells how many entries it lacks then.
+    ///
+    /// # Errors
+    /// When the database does not take them.
+    pub(crate) async fn catch_up(&self) -> Result<Option<u64>, ApiError> {
+        match tokio::time::timeout(PATIENCE, self.flush()).await {
+            Ok(done) => done.map(|()| None),
+            Err(_) => Ok(Some(self.spool.pending())),
+        }
     }
 
     /// Entries that the table does not have yet.

@@ -27,13 +27,16 @@ async fn every_route_and_field_of_the_api_is_described() {
     let (_, executor_api) = executor.get("/openapi.json").await;
     drop(executor);
     let engine = crate::support::reply(app.engine_request("GET", "/openapi.json")).await.json;
+    let actions = crate::support::http().get(format!("{}/openapi.json", app.listener("actions")));
+    let actions = crate::support::reply(actions).await.json;
     let page = text("docs/api.md");
     let described: BTreeSet<String> = sections(&page)
         .into_iter()
         .flat_map(|(heading, _)| heading.split(", ").map(str::to_owned).collect::<Vec<_>>())
         .filter_map(|heading| heading.strip_prefix('`')?.strip_suffix('`').map(str::to_owned))
         .collect();
-    let real: BTreeSet<String> = [&openapi, &executor_api, &engine].into_iter().flat_map(routes).collect();
+    let real: BTreeSet<String> =
+        [&openapi, &executor_api, &engine, &actions].into_iter().flat_map(routes).collect();
     assert_eq!(described, real, "headings of docs/api.md, routes of the API");
     for record in [
         "Policy",

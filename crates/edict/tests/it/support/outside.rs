@@ -64,12 +64,12 @@ async fn file(State(files): State<Files>, uri: Uri) -> Result<Vec<u8>, StatusCod
 }
 
 /// An address that nothing listens on.
-pub(crate) fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The path that a variable names; None, with a line that says so, without it. With `CI` set that fails.
-fn tool(variable: &str) -> Option<PathBuf> {
+pub(super) fn tool(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     if path.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{variable} is not set: use `cargo xtask test`");
