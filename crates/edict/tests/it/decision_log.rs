@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 async fn allow(app: &TestApp, name: &str, action: &str) {
     let policy =
         json!({"name": name, "type": "*", "effect": "allow", "actions": [action], "resources": ["*"]});
-    let added = reply(app.engine("POST", "").json(&policy)).await;
+    let added = reply(app.engine_request("POST", "/api/v1/policy").json(&policy)).await;
     assert!((200..300).contains(&added.status), "{}", added.json);
 }
 
@@ -31,13 +31,14 @@ async fn an_entry_tells_who_asked_what_and_why_it_was_decided() {
             json!({"action": "restart_pod", "resource": "pod:api-1", "type": "t", "context": context});
         let pretty = serde_json::to_string_pretty(&request).unwrap();
         let request = app
-            .engine("POST", "/evaluate")
+            .engine_request("POST", "/api/v1/policy/evaluate")
             .header("user-agent", "tests")
             .header("x-request-id", "r-17")
             .body(pretty);
         let decision = reply(request).await.json;
         let id = decision["decisionId"].as_str().unwrap();
-        let mut entry = reply(app.engine("GET", &format!("/audit/logs/{id}"))).await.json;
+        let mut entry =
+            reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await.json;
         assert_eq!(app.logged(&[]).await.json["logs"], json!([entry]));
         let (made, took) = (entry["createdAt"].take(), entry["durationMs"].take());
         assert!(made.as_str().unwrap().ends_with('Z') && took.as_f64().unwrap() > 0.0, "{made} {took}");
@@ -55,17 +56,17 @@ async fn an_entry_tells_who_asked_what_and_why_it_was_decided() {
             "name": "inside", "type": "*", "effect": "deny", "actions": ["*"], "resources": ["*"],
             "conditions": {"ipRange": "10.0.0.0/8"},
         });
-        assert!(reply(app.engine("POST", "").json(&deny)).await.status < 300);
+        assert!(reply(app.engine_request("POST", "/api/v1/policy").json(&deny)).await.status < 300);
         let odd = json!({"action": "a", "resource": "r", "type": "t", "context": {"ipAddress": "nowhere"}});
         let decision = app.decided(&odd).await;
         assert_eq!((&decision["allowed"], decision["errors"].as_array().unwrap().len()), (&json!(false), 1));
         let id = decision["decisionId"].as_str().unwrap();
-        let entry = reply(app.engine("GET", &format!("/audit/logs/{id}"))).await.json;
+        let entry = reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await.json;
         assert_eq!((&entry["errors"], &entry["ipAddress"]), (&decision["errors"], &json!("nowhere")));
         assert_eq!((&entry["userId"], &entry["role"]), (&Value::Null, &Value::Null));
         let bare = app.decided(&json!({"action": "a", "resource": "r", "type": "t"})).await;
         let id = bare["decisionId"].as_str().unwrap();
-        let entry = reply(app.engine("GET", &format!("/audit/logs/{id}"))).await.json;
+        let entry = reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await.json;
         assert_eq!(entry["context"], json!({}));
     }
 }
@@ -142,7 +143,7 @@ async fn a_query_that_makes_no_sense_is_refused() {
         );
     }
     for id in ["0199aaaa-0000-7000-8000-000000000000", "17", "%00"] {
-        let reply = reply(app.engine("GET", &format!("/audit/logs/{id}"))).await;
+        let reply = reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await;
         let expected = if id == "%00" { (400, "invalid_parameter") } else { (404, "decision_not_found") };
         assert_eq!((reply.status, reply.json["error"]["code"].as_str().unwrap()), expected, "{id}");
     }

@@ -88,7 +88,7 @@ async fn the_starter_set_comes_once_per_database() {
         let mut app = TestApp::builder().database(database).start();
         let both = ["self-healing-restart-pod", "self-healing-scale-deployment"];
         assert_eq!(app.decision_names().await, both);
-        let (status, gone) = app.engine_json("DELETE", &format!("/{}", both[0]), &Value::Null).await;
+        let (status, gone) = app.engine("DELETE", &format!("/{}", both[0]), &Value::Null).await;
         assert_eq!((status, &gone["name"]), (200, &json!(both[0])));
         assert!(app.stop());
         app.restart();
@@ -192,7 +192,7 @@ async fn a_batch_answers_each_request_in_its_place() {
     app.add_decision(decision_policy("ops", "allow", json!({"conditions": {"role": "ops"}}))).await;
     let good = ask(json!({"role": "ops"}));
     let requests = json!({"requests": [good, {"action": 1}, ask(json!({})), [], {"action": "a", "resource": "r", "type": "t", "x": 1}]});
-    let (status, answer) = app.engine_json("POST", "/evaluate/batch", &requests).await;
+    let (status, answer) = app.engine("POST", "/evaluate/batch", &requests).await;
     assert_eq!(status, 200, "{answer}");
     let decisions = answer["decisions"].as_array().unwrap();
     let allowed: Vec<&Value> = decisions.iter().map(|decision| &decision["allowed"]).collect();
@@ -204,8 +204,7 @@ async fn a_batch_answers_each_request_in_its_place() {
     let ids: std::collections::BTreeSet<String> =
         decisions.iter().map(|decision| decision["decisionId"].to_string()).collect();
     assert_eq!(ids.len(), 3, "each decision has an id of its own, errors have none");
-    let explained =
-        app.engine_json("POST", "/evaluate/batch?explain=true", &json!({"requests": [good]})).await.1;
+    let explained = app.engine("POST", "/evaluate/batch?explain=true", &json!({"requests": [good]})).await.1;
     assert_eq!(explained["decisions"][0]["considered"][0]["policy"], "ops");
     for bad in [
         json!({"requests": []}),
@@ -213,12 +212,9 @@ async fn a_batch_answers_each_request_in_its_place() {
         json!({"request": []}),
         json!([]),
     ] {
-        assert_eq!(app.engine_json("POST", "/evaluate/batch", &bad).await.0, 400);
+        assert_eq!(app.engine("POST", "/evaluate/batch", &bad).await.0, 400);
     }
-    assert_eq!(
-        app.engine_json("POST", "/evaluate/batch", &json!({"requests": vec![good; 1000]})).await.0,
-        200
-    );
+    assert_eq!(app.engine("POST", "/evaluate/batch", &json!({"requests": vec![good; 1000]})).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +223,7 @@ async fn an_explanation_shows_every_policy() {
     app.add_decision(decision_policy("ops", "allow", json!({"conditions": {"role": "ops"}}))).await;
     app.add_decision(decision_policy("off", "deny", json!({"isActive": false}))).await;
     let (status, explained) =
-        app.engine_json("POST", "/evaluate?explain=true", &ask(json!({"role": "dev"}))).await;
+        app.engine("POST", "/evaluate?explain=true", &ask(json!({"role": "dev"}))).await;
     assert_eq!((status, &explained["allowed"]), (200, &json!(false)));
     assert!(explained["decisionId"].is_string() && explained["reason"].is_string());
     let considered = explained["considered"].as_array().unwrap();
@@ -295,7 +291,7 @@ async fn what_is_no_request_is_refused_with_its_field() {
     }
     let huge = app.engine_raw("POST", "/evaluate", ask(json!({"x": "y".repeat(9 << 20)})).to_string()).await;
     assert_eq!(huge.status, 413);
-    assert_eq!(app.engine_json("POST", "/evaluate?explian=true", &ask(json!({}))).await.0, 400);
+    assert_eq!(app.engine("POST", "/evaluate?explian=true", &ask(json!({}))).await.0, 400);
 }
 
 /// Each of these holds a naive matcher for minutes; the reader's patience is half a minute.
@@ -336,7 +332,7 @@ async fn hostile_patterns_and_texts_are_answered() {
         "deny",
         json!({"conditions": {"metadata": {"x": {"$regex": "(a{1000}){1000}"}}}}),
     );
-    assert_eq!(refusal(&app.engine_json("POST", "", &refused).await), (422, "invalid_decision_policy"));
+    assert_eq!(refusal(&app.engine("POST", "", &refused).await), (422, "invalid_decision_policy"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

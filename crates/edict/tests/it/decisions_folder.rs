@@ -151,18 +151,18 @@ async fn policies_of_the_folder_are_read_only_and_listed_after_the_others() {
         (200, &json!("may"), &json!("folder"), &json!("policies.yaml"))
     );
     assert_eq!(
-        refusal(&app.engine_json("PATCH", "/may", &json!({"priority": 1})).await),
+        refusal(&app.engine("PATCH", "/may", &json!({"priority": 1})).await),
         (409, "decision_policy_read_only")
     );
     assert_eq!(
-        refusal(&app.engine_json("DELETE", "/may", &Value::Null).await),
+        refusal(&app.engine("DELETE", "/may", &Value::Null).await),
         (409, "decision_policy_read_only")
     );
-    let taken = app.engine_json("POST", "", &decision_policy("may", "deny", json!({}))).await;
+    let taken = app.engine("POST", "", &decision_policy("may", "deny", json!({}))).await;
     assert_eq!(refusal(&taken), (409, "decision_policy_exists"));
     assert!(taken.1["message"].as_str().unwrap().contains("`policies.yaml`"), "{}", taken.1);
     let taken = app
-        .engine_json(
+        .engine(
             "POST",
             "/import?replace=true",
             &json!({"policies": [decision_policy("may", "deny", json!({}))]}),
@@ -170,7 +170,7 @@ async fn policies_of_the_folder_are_read_only_and_listed_after_the_others() {
         .await;
     assert_eq!(refusal(&taken), (409, "decision_policy_exists"));
     let (starter, own) = ("self-healing-restart-pod", "self-healing-scale-deployment");
-    assert_eq!(app.engine_json("PATCH", &format!("/{starter}"), &json!({"name": "may"})).await.0, 409);
+    assert_eq!(app.engine("PATCH", &format!("/{starter}"), &json!({"name": "may"})).await.0, 409);
     assert_eq!(app.decision_names().await, [starter, own, "may"]);
     for (skip, expected) in [(0, vec![starter, own]), (1, vec![own, "may"]), (2, vec!["may"]), (3, vec![])] {
         let (_, found) = app.engine_get(&format!("?limit=2&skip={skip}")).await;
@@ -182,7 +182,7 @@ async fn policies_of_the_folder_are_read_only_and_listed_after_the_others() {
             .collect();
         assert_eq!((names, found["hasMore"].as_bool().unwrap()), (expected, skip == 0), "{skip}");
     }
-    let (_, found) = app.engine_json("POST", "/query?fields=file", &json!({"conditions.role": "dev"})).await;
+    let (_, found) = app.engine("POST", "/query?fields=file", &json!({"conditions.role": "dev"})).await;
     assert_eq!(found, json!({"policies": [{"file": "policies.yaml"}], "hasMore": false}));
 }
 
@@ -340,7 +340,7 @@ async fn names_in_the_folder_and_the_database_must_differ() {
         "{error}"
     );
     until(&app, "sec", false).await;
-    assert_eq!(app.engine_json("DELETE", "/stored", &Value::Null).await.0, 200);
+    assert_eq!(app.engine("DELETE", "/stored", &Value::Null).await.0, 200);
     state(&app, true).await;
     until(&app, "sec", true).await;
     // A server without the folder knows nothing of its names: then both are in force.

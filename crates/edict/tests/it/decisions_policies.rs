@@ -29,7 +29,7 @@ async fn a_policy_is_created_read_changed_and_removed() {
         assert_eq!(app.engine_get("/nights").await.1, created);
 
         let changed = app
-            .engine_json("PATCH", "/nights", &json!({"description": null, "isActive": true, "priority": 8}))
+            .engine("PATCH", "/nights", &json!({"description": null, "isActive": true, "priority": 8}))
             .await;
         assert_eq!((changed.0, &changed.1["revision"]), (200, &json!(2)), "{}", changed.1);
         assert_eq!(
@@ -49,7 +49,7 @@ async fn a_policy_is_created_read_changed_and_removed() {
         assert_eq!(refusal(&app.engine_get("/nights").await), (404, "decision_policy_not_found"));
         // What was read may be sent back.
         let whole = app.engine_get("/days").await.1;
-        assert_eq!(app.engine_json("PATCH", "/days", &whole).await.1["revision"], 4);
+        assert_eq!(app.engine("PATCH", "/days", &whole).await.1["revision"], 4);
         assert_eq!(matched("4", "DELETE", Value::Null).await.status, 200);
         for (method, body) in [("GET", ""), ("PATCH", "{}"), ("DELETE", "")] {
             assert_eq!(app.engine_raw(method, &format!("/{id}"), body).await.status, 404, "{method}");
@@ -64,13 +64,13 @@ async fn names_are_unique() {
         app.add_decision(decision_policy("one", "allow", json!({}))).await;
         app.add_decision(decision_policy("two", "allow", json!({}))).await;
         let again = decision_policy("one", "deny", json!({}));
-        assert_eq!(refusal(&app.engine_json("POST", "", &again).await), (409, "decision_policy_exists"));
+        assert_eq!(refusal(&app.engine("POST", "", &again).await), (409, "decision_policy_exists"));
         assert_eq!(
-            refusal(&app.engine_json("PATCH", "/two", &json!({"name": "one"})).await),
+            refusal(&app.engine("PATCH", "/two", &json!({"name": "one"})).await),
             (409, "decision_policy_exists")
         );
         assert_eq!(
-            refusal(&app.engine_json("POST", "/import", &json!({"policies": [again]})).await),
+            refusal(&app.engine("POST", "/import", &json!({"policies": [again]})).await),
             (409, "decision_policy_exists")
         );
         assert_eq!(app.decide(&ask(json!({}))).await["allowed"], true, "nothing of it came into force");
@@ -84,7 +84,7 @@ async fn all_faults_of_a_policy_are_told_at_once() {
         "name": "", "type": "t", "effect": "allow", "actions": [], "resources": [""],
         "conditions": {"timeRange": {"start": "25:00"}, "ipRange": "10.0.0.0/33", "ip_range": "x", "metadata": {"a": {"$near": 1}}},
     });
-    let refused = app.engine_json("POST", "", &bad).await;
+    let refused = app.engine("POST", "", &bad).await;
     assert_eq!(refusal(&refused), (422, "invalid_decision_policy"));
     let faults = refused.1["error"]["details"]["faults"].as_array().unwrap();
     let fields: BTreeSet<&str> = faults.iter().map(|fault| fault["field"].as_str().unwrap()).collect();
@@ -98,8 +98,7 @@ async fn all_faults_of_a_policy_are_told_at_once() {
         "resources.0",
     ];
     assert_eq!(fields, BTreeSet::from(expected));
-    let refused =
-        app.engine_json("POST", "", &json!({"name": "x", "effect": "maybe", "priority": 1001})).await;
+    let refused = app.engine("POST", "", &json!({"name": "x", "effect": "maybe", "priority": 1001})).await;
     let fields: BTreeSet<&str> = refused.1["error"]["details"]["faults"]
         .as_array()
         .unwrap()
@@ -107,14 +106,14 @@ async fn all_faults_of_a_policy_are_told_at_once() {
         .map(|fault| fault["field"].as_str().unwrap())
         .collect();
     assert_eq!(fields, BTreeSet::from(["actions", "effect", "priority", "resources", "type"]));
-    let unknown = app.engine_json("POST", "", &decision_policy("x", "deny", json!({"condition": {}}))).await;
+    let unknown = app.engine("POST", "", &decision_policy("x", "deny", json!({"condition": {}}))).await;
     assert_eq!(refusal(&unknown), (400, "unknown_field"));
     assert!(unknown.1["message"].as_str().unwrap().contains("did you mean `conditions`?"));
     let nul = decision_policy("n\0l", "deny", json!({}));
-    assert_eq!(refusal(&app.engine_json("POST", "", &nul).await), (400, "invalid_field"));
-    assert_eq!(app.engine_json("PATCH", "/self-healing-restart-pod", &json!({"effect": null})).await.0, 422);
-    assert_eq!(app.engine_json("PATCH", "/self-healing-restart-pod", &json!({"efect": "deny"})).await.0, 400);
-    assert_eq!(app.engine_json("PATCH", "/self-healing-restart-pod", &json!([])).await.0, 400);
+    assert_eq!(refusal(&app.engine("POST", "", &nul).await), (400, "invalid_field"));
+    assert_eq!(app.engine("PATCH", "/self-healing-restart-pod", &json!({"effect": null})).await.0, 422);
+    assert_eq!(app.engine("PATCH", "/self-healing-restart-pod", &json!({"efect": "deny"})).await.0, 400);
+    assert_eq!(app.engine("PATCH", "/self-healing-restart-pod", &json!([])).await.0, 400);
     assert_eq!(app.decision_names().await.len(), 2);
 }
 
@@ -132,7 +131,7 @@ async fn policies_are_found() {
                 )
             })
             .collect();
-        let (status, done) = app.engine_json("POST", "/import", &json!({"policies": policies})).await;
+        let (status, done) = app.engine("POST", "/import", &json!({"policies": policies})).await;
         assert_eq!((status, done), (200, json!({"created": 25, "replaced": 0})));
         let names = async |path: &str| {
             let (status, found) = app.engine_get(path).await;
@@ -154,11 +153,11 @@ async fn policies_are_found() {
         assert_eq!(app.engine_get("?limit=0").await.0, 400);
         assert_eq!(app.engine_get("?efect=deny").await.0, 400);
         let query = json!({"priority": {"$gt": 20}, "effect": "allow"});
-        let (_, found) = app.engine_json("POST", "/query?sort=name&fields=name", &query).await;
+        let (_, found) = app.engine("POST", "/query?sort=name&fields=name", &query).await;
         let expected: Vec<Value> = (21..25).map(|number| json!({"name": format!("p{number}")})).collect();
         assert_eq!(found["policies"], json!(expected));
         assert_eq!(
-            refusal(&app.engine_json("POST", "/query", &json!({"a": {"$near": 1}})).await),
+            refusal(&app.engine("POST", "/query", &json!({"a": {"$near": 1}})).await),
             (400, "invalid_query")
         );
     }
@@ -173,7 +172,7 @@ async fn an_import_is_all_or_nothing() {
             decision_policy("good", "allow", json!({})), decision_policy("bad", "allow", json!({"priority": -1})),
             decision_policy("good", "deny", json!({})),
         ]});
-        let refused = app.engine_json("POST", "/import?replace=true", &mixed).await;
+        let refused = app.engine("POST", "/import?replace=true", &mixed).await;
         assert_eq!(refusal(&refused), (422, "invalid_decision_policy"));
         let message = refused.1["message"].as_str().unwrap();
         assert!(
@@ -185,7 +184,7 @@ async fn an_import_is_all_or_nothing() {
             decision_policy("kept", "deny", json!({"conditions": {"policyRuleUri": "nobody:1-x"}})),
             decision_policy("new", "allow", json!({})),
         ]});
-        let (status, done) = app.engine_json("POST", "/import?replace=true", &replacing).await;
+        let (status, done) = app.engine("POST", "/import?replace=true", &replacing).await;
         assert_eq!((status, &done["created"], &done["replaced"]), (200, &json!(1), &json!(1)), "{done}");
         assert!(done["warnings"][0].as_str().unwrap().contains("`nobody:1-x`"));
         let now = app.engine_get("/kept").await.1;
@@ -210,7 +209,7 @@ async fn no_decision_sees_half_a_change() {
                 decision_policy("other", "deny", json!({"description": text, "conditions": {"metadata": {"colour": {"$ne": colour}}}})),
             ]})
         };
-        assert_eq!(app.engine_json("POST", "/import", &set("green")).await.0, 200);
+        assert_eq!(app.engine("POST", "/import", &set("green")).await.0, 200);
         let (stop, decided) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let readers: Vec<_> = (0..4)
             .map(|_| {
@@ -220,7 +219,7 @@ async fn no_decision_sees_half_a_change() {
                     let request = |colour: &str| ask(json!({"metadata": {"colour": colour}}));
                     let batch = json!({"requests": [request("green"), request("blue")]});
                     while !stop.load(Ordering::SeqCst) {
-                        let (_, answer) = app.engine_json("POST", "/evaluate/batch", &batch).await;
+                        let (_, answer) = app.engine("POST", "/evaluate/batch", &batch).await;
                         let side = |at: usize| {
                             let decision = &answer["decisions"][at];
                             format!("{} {}", decision["appliedPolicies"], decision["reason"])
@@ -234,7 +233,7 @@ async fn no_decision_sees_half_a_change() {
             .collect();
         for round in 0..60 {
             let colour = if round % 2 == 0 { "blue" } else { "green" };
-            assert_eq!(app.engine_json("POST", "/import?replace=true", &set(colour)).await.0, 200);
+            assert_eq!(app.engine("POST", "/import?replace=true", &set(colour)).await.0, 200);
             let here = app.decide(&ask(json!({"metadata": {"colour": colour}}))).await;
             assert_eq!(
                 here["reason"],
@@ -273,15 +272,15 @@ async fn servers_on_one_database_follow_each_other() {
     };
     one.add_decision(decision_policy("may", "allow", json!({}))).await;
     sees(true).await;
-    assert_eq!(one.engine_json("PATCH", "/may", &json!({"effect": "deny"})).await.0, 200);
+    assert_eq!(one.engine("PATCH", "/may", &json!({"effect": "deny"})).await.0, 200);
     sees(false).await;
-    assert_eq!(one.engine_json("PATCH", "/may", &json!({"effect": "allow"})).await.0, 200);
+    assert_eq!(one.engine("PATCH", "/may", &json!({"effect": "allow"})).await.0, 200);
     sees(true).await;
     // Also after the connection on which changes are announced was lost.
     let cut = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND query LIKE 'LISTEN%'";
     assert!(one.sql(cut).await >= 2);
-    assert_eq!(one.engine_json("DELETE", "/may", &Value::Null).await.0, 200);
+    assert_eq!(one.engine("DELETE", "/may", &Value::Null).await.0, 200);
     let gone = async { while other.decide(&ask(json!({}))).await["allowed"] != false {} };
     tokio::time::timeout(crate::support::PATIENCE, gone).await.unwrap();
 }
@@ -348,10 +347,10 @@ async fn stored_policies_that_cannot_be_read_fail_closed() {
         );
         assert!(app.log().contains("a stored decision policy cannot be read"));
         let repaired = json!({"conditions": {"role": "dev"}});
-        assert_eq!(app.engine_json("PATCH", "/late", &repaired).await.0, 200);
+        assert_eq!(app.engine("PATCH", "/late", &repaired).await.0, 200);
         let decision = app.decide(&ask(json!({"role": "dev"}))).await;
         assert_eq!((&decision["allowed"], &decision["errors"]), (&json!(false), &Value::Null));
-        assert_eq!(app.engine_json("DELETE", "/odd", &Value::Null).await.0, 200);
+        assert_eq!(app.engine("DELETE", "/odd", &Value::Null).await.0, 200);
     }
 }
 
@@ -365,7 +364,7 @@ async fn ten_thousand_policies_are_imported_and_changed() {
                 decision_policy(&format!("p{number}"), "allow", more)
             })
             .collect();
-        let (status, done) = app.engine_json("POST", "/import", &json!({"policies": policies})).await;
+        let (status, done) = app.engine("POST", "/import", &json!({"policies": policies})).await;
         assert_eq!((status, &done["created"]), (200, &json!(10_000)));
         let request = |number: u32, role: &str| {
             json!({
@@ -373,7 +372,7 @@ async fn ten_thousand_policies_are_imported_and_changed() {
             })
         };
         assert_eq!(app.decide(&request(7777, "team-7777")).await["appliedPolicies"], json!(["p7777"]));
-        let (status, _) = app.engine_json("PATCH", "/p7777", &json!({"conditions": {"role": "other"}})).await;
+        let (status, _) = app.engine("PATCH", "/p7777", &json!({"conditions": {"role": "other"}})).await;
         assert_eq!(status, 200);
         assert_eq!(app.decide(&request(7777, "team-7777")).await["allowed"], false);
         assert_eq!(app.decide(&request(7777, "other")).await["allowed"], true);

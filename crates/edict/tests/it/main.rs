@@ -17,6 +17,8 @@ mod actions_faults;
 mod actions_signing;
 mod allocation;
 mod assets;
+mod audit;
+mod audit_faults;
 mod auth;
 mod bad_input;
 mod cli;

@@ -1,9 +1,8 @@
 //! Where decisions are written before their replies leave: files of lines, to which one server adds.
 //!
-//! Each decision is a `write` of its own. On one core that costs less than gathering those of several requests would: a
-//! page of the system's cache is a microsecond away, and whoever waits for others has to be woken and polled again. What
-//! was written survives the process from then on; what survives the machine is said by the setting
-//! `decision_log_sync_ms`.
+//! Each decision is a `write` of its own, of less than a microsecond, into the system's cache of pages. Gathering those of
+//! several requests would save half of it, and cost that and more to wake and poll each of them once more. What was written
+//! survives the process from then on; what survives the machine is said by the setting `decision_log_sync_ms`.
 
 use super::folder::Folder;
 use std::fs::File;

@@ -202,6 +202,7 @@ impl Reader {
             ("EDICT_URL", self.urls[0].clone()),
             ("EDICT_ENGINE_URL", self.urls[1].clone()),
             ("POLICY_DB_URL", self.urls[0].clone()),
+            ("EDICT_ACTIONS_URL", self.urls[2].clone()),
             ("EDICT_DATA_DIR", data.display().to_string()),
             ("EDICT_CACHE_DIR", own.join("cache").display().to_string()),
             ("PYTHONPATH", root().join("sdk/python/src").display().to_string()),

@@ -14,15 +14,9 @@ pub(crate) fn asked_by(user: &str) -> Value {
 }
 
 impl TestApp {
-    /// A request to the policy engine, to be completed and sent with [`reply`].
-    pub(crate) fn engine(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        super::http()
-            .request(method.parse().unwrap(), format!("{}/api/v1/policy{path}", self.listener("engine")))
-    }
-
     /// Asks for a decision.
     pub(crate) async fn asked(&self, request: &Value) -> Reply {
-        reply(self.engine("POST", "/evaluate").json(request)).await
+        reply(self.engine_request("POST", "/api/v1/policy/evaluate").json(request)).await
     }
 
     /// Asks for a decision, and expects one; returns it.

@@ -10,7 +10,7 @@ impl TestApp {
     }
 
     /// Sends JSON to a path below `/api/v1/policy` of the policy engine.
-    pub(crate) async fn engine_json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn engine(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let Reply { status, json, .. } = self.engine_raw(method, path, body.to_string()).await;
         (status, json)
     }
@@ -28,14 +28,14 @@ impl TestApp {
 
     /// What the policy engine decides.
     pub(crate) async fn decide(&self, request: &Value) -> Value {
-        let (status, decision) = self.engine_json("POST", "/evaluate", request).await;
+        let (status, decision) = self.engine("POST", "/evaluate", request).await;
         assert_eq!(status, 200, "{decision}");
         decision
     }
 
     /// Creates a decision policy; returns the record.
     pub(crate) async fn add_decision(&self, policy: Value) -> Value {
-        let (status, record) = self.engine_json("POST", "", &policy).await;
+        let (status, record) = self.engine("POST", "", &policy).await;
         assert_eq!(status, 201, "{record}");
         record
     }
