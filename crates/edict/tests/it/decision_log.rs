@@ -31,7 +31,7 @@ async fn an_entry_tells_who_asked_what_and_why_it_was_decided() {
             json!({"action": "restart_pod", "resource": "pod:api-1", "type": "t", "context": context});
         let pretty = serde_json::to_string_pretty(&request).unwrap();
         let request = app
-            .engine("POST", "/evaluate")
+            .engine_request("POST", "/api/v1/policy/evaluate")
             .header("user-agent", "tests")
             .header("x-request-id", "r-17")
             .body(pretty);
