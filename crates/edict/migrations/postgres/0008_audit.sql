@@ -123,6 +123,8 @@ BEGIN
     ELSIF place = 'end' THEN
         DELETE FROM audit_unfinished WHERE action_id = edict_audit_append.id;
     ELSIF entry::json->>'status' = 'pending' THEN
+        -- Nothing depends on it yet, neither a change nor a reply: it reaches the disk with the action's next entry.
+        PERFORM set_config('synchronous_commit', 'off', true);
         INSERT INTO audit_unfinished VALUES (edict_audit_append.id, position, entry::json->>'instance');
     END IF;
     IF repeats > 0 THEN
