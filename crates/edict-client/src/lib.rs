@@ -24,7 +24,8 @@ mod client;
 mod error;
 
 pub use client::{
-    AuditFilter, Builder, Client, Content, Download, Listing, Managed, NewAsset, Page, PolicyCode, Stored,
+    AuditFilter, Builder, Client, Content, DecisionFilter, Download, Listing, Managed, NewAsset, Page,
+    PolicyCode, Stored,
 };
 pub use error::{ApiError, Error};
 pub use reqwest::{Body, StatusCode};

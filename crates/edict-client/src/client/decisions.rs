@@ -105,12 +105,12 @@ impl Client {
         self.plain(self.request(Method::GET, self.engine(&["folder"])?)).await
     }
 
-    fn engine(&self, segments: &[&str]) -> Result<Url, Error> {
+    pub(super) fn engine(&self, segments: &[&str]) -> Result<Url, Error> {
         self.path(&[&["api", "v1", "policy"], segments].concat())
     }
 
     /// Sends a request and reads a reply without an envelope.
-    async fn plain<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+    pub(super) async fn plain<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
         let response = reply::refused(self.send(request).await?, self.url()).await?;
         reply::read(response, self.url()).await
     }

@@ -106,7 +106,7 @@ pub(crate) async fn run(args: ActionArgs, global: &Global, out: &mut Output<'_>)
         None | Some("") => request,
         Some(secret) => request.sign_once(secret),
     };
-    let reply = global.client_of(&args.actions_url)?.execute_action(&request).await?;
+    let reply = global.client_for(&args.actions_url)?.execute_action(&request).await?;
     if !reply.success {
         return Err(failure(reply));
     }

@@ -1,8 +1,8 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed, 7 still under way, 8 denied. What a verb found or made goes to stdout, everything else to
-//! stderr.
+//! be reached, 6 not allowed, 7 still under way, 8 denied by the policy engine. What a verb found or made goes to
+//! stdout, everything else to stderr.
 
 mod action;
 mod asset;
@@ -117,11 +117,11 @@ enum Command {
 impl Global {
     /// A client for the policy system.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        self.client_of(&self.url)
+        self.client_for(&self.url)
     }
 
-    /// A client for another part, which is at `url`.
-    pub(crate) fn client_of(&self, url: &str) -> Result<Client, Failure> {
+    /// A client for another part, at `url`.
+    pub(crate) fn client_for(&self, url: &str) -> Result<Client, Failure> {
         let builder = Client::builder(url).timeout(Duration::from_secs(self.timeout));
         let builder = match self.token.as_deref() {
             // An empty variable is how shells say "none".

@@ -20,6 +20,7 @@ pub(crate) struct EngineArgs {
     /// Address of the policy engine
     #[arg(
         long,
+        global = true,
         env = "EDICT_ENGINE_URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:3000",
@@ -128,7 +129,7 @@ async fn ask(client: &Client, request: &DecisionRequest, explain: bool) -> Resul
 impl EngineArgs {
     /// A client for the policy engine.
     pub(crate) fn client(&self, global: &Global) -> Result<Client, Failure> {
-        global.client_of(&self.engine_url)
+        global.client_for(&self.engine_url)
     }
 }
 

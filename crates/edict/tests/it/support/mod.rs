@@ -7,6 +7,7 @@ pub(crate) mod actions;
 pub(crate) mod archive;
 mod cluster;
 mod database;
+mod decided;
 mod decisions;
 mod functions;
 mod outside;
@@ -14,6 +15,7 @@ mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use decided::{Asking, asked_by};
 pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
