@@ -228,6 +228,7 @@ async fn an_api_server_that_fails_before_during_and_after_is_told_apart() {
         assert_eq!(entry["status"], status, "{method} {expected:?} {entry}");
         assert_eq!(wanted(&namespace), replicas, "{method} {expected:?} {entry}");
     }
+    proxy.behave();
     proxy.down().await;
     let down = app.ask(&scale(&namespace, 2)).await;
     assert_eq!(verdict(&down), (503, "cluster_unavailable"));
