@@ -13,13 +13,19 @@
 //! # }
 //! ```
 
+/// The guide's examples in Rust are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/operations.md")]
+struct OperationsGuide;
+
 pub mod records;
 
 mod client;
 mod error;
 
 pub use client::{
-    AuditFilter, Builder, Client, Content, Download, Listing, Managed, NewAsset, Page, PolicyCode, Stored,
+    AuditFilter, Builder, Client, Content, DecisionFilter, Download, Listing, Managed, NewAsset, Page,
+    PolicyCode, Stored,
 };
 pub use error::{ApiError, Error};
 pub use reqwest::{Body, StatusCode};

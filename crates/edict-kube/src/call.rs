@@ -116,11 +116,12 @@ impl Cluster {
         let Call { right, request } = call;
         let request = request.map_err(unbuildable)?;
         let mut answer = self.limited(&self.client(), &right, request.clone()).await;
-        // Not a retry of a change: whoever is not let in has changed nothing.
-        if matches!(answer, Err(Fault::Unauthorized { .. }))
-            && let Ok(client) = self.reconnect().await
-        {
-            answer = self.limited(&client, &right, request).await;
+        // No change is sent twice by this: whoever is not let in has changed nothing.
+        if let Err(Fault::Unauthorized { message }) = &answer {
+            tracing::warn!(error = %message, "the cluster does not accept the credentials; reading them again");
+            if let Ok(client) = self.reconnect().await {
+                answer = self.limited(&client, &right, request).await;
+            }
         }
         let Some(body) = answer? else { return Ok(None) };
         let read = serde_json::from_slice(&body).map(Some);

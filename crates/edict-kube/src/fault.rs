@@ -106,6 +106,14 @@ impl Fault {
         matches!(self, Self::Unavailable { uncertain: true, .. } | Self::Timeout { uncertain: true, .. })
     }
 
+    /// The same, of a request that could not change anything.
+    pub(crate) fn without_effect(mut self) -> Self {
+        if let Self::Unavailable { uncertain, .. } | Self::Timeout { uncertain, .. } = &mut self {
+            *uncertain = false;
+        }
+        self
+    }
+
     /// What an answer other than success means.
     pub(crate) fn answer(status: &Status, retry_after: Option<Duration>, right: &Right) -> Self {
         let said = match status.message.trim() {

@@ -1,7 +1,6 @@
 //! What came of an action.
 
 use crate::Owner;
-use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -39,9 +38,9 @@ pub struct PodOutcome {
     /// From where a watch sees what came after.
     #[serde(skip)]
     pub(crate) since: String,
-    /// When, by our own clock.
+    /// When, in seconds since 1970.
     #[serde(skip)]
-    pub(crate) deleted_at: Timestamp,
+    pub(crate) deleted_at: i64,
     /// The label that its replacement has as well.
     #[serde(skip)]
     pub(crate) selector: Option<String>,

@@ -33,6 +33,17 @@ impl Cluster {
         dry_run: bool,
     ) -> Result<Outcome, Fault> {
         action.check()?;
+        let done = self.carry_out(action, target, stamp, dry_run).await;
+        if dry_run { done.map_err(Fault::without_effect) } else { done }
+    }
+
+    async fn carry_out(
+        &self,
+        action: &Action,
+        target: &Target,
+        stamp: &str,
+        dry_run: bool,
+    ) -> Result<Outcome, Fault> {
         match (action, target) {
             (Action::RestartPod { .. } | Action::DeletePod { .. }, Target::Pod(pod)) => {
                 self.delete_pod(pod, dry_run).await
@@ -74,18 +85,21 @@ impl Cluster {
         let answer = answer.ok_or_else(|| missing("pod", namespace, name))?;
         let version = answer.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         let before = pod.object.metadata.resource_version.as_deref();
+        let grace = answer.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+        // Of the API server's clock: ours may be another. It says when the time to end is over.
+        let end = answer.pointer("/metadata/deletionTimestamp").and_then(Value::as_str);
+        let end = end.and_then(|end| end.parse::<Timestamp>().ok());
+        let deleted_at = end.unwrap_or_else(Timestamp::now).as_second() - grace.unwrap_or_default();
         Ok(Outcome::Pod(PodOutcome {
             namespace: namespace.clone(),
             pod_name: name.clone(),
             uid: pod.uid.clone(),
             node: pod.node.clone(),
             owner: pod.owner.clone(),
-            grace_period_seconds: answer
-                .pointer("/metadata/deletionGracePeriodSeconds")
-                .and_then(Value::as_i64),
+            grace_period_seconds: grace,
             dry_run,
             since: version.or(before).unwrap_or_default().to_owned(),
-            deleted_at: Timestamp::now(),
+            deleted_at,
             selector: selector(pod),
         }))
     }

@@ -249,13 +249,19 @@ def test_actions_are_signed_and_refusals_are_answers(client, server):
     }
     nonces = set()
     for _ in range(2):
-        client.execute_action("restart_pod", params, "ai-engine", secret="s", fresh=True, dry_run=True, wait="60s")
+        client.execute_action("restart_pod", params, "ai-engine", secret="s", fresh=True, dry_run=True)
         body = sent(server)[3]
-        extra = {"timestamp": body["timestamp"], "nonce": body["nonce"]}
+        extra = {"timestamp": body["timestamp"], "nonce": body["nonce"], "dryRun": True}
         assert body["signature"] == sign_action("s", "restart_pod", params, "ai-engine", **extra)
-        assert (body["dryRun"], body["wait"]) == (True, "60s")
+        assert body["dryRun"] is True
         nonces.add(body["nonce"])
     assert len(nonces) == 2
+    client.execute_action("restart_pod", params, "ai-engine", wait="60s")
+    assert sent(server)[3]["wait"] == "60s"
+    missing = {"success": False, "message": "a token is wanted", "error": {"code": "unauthorized", "details": None}}
+    server.answers["/executor/execute"] = (401, {}, json.dumps(missing).encode())
+    with pytest.raises(EdictError, match="a token is wanted"):
+        client.execute_action("restart_pod", params, "ai-engine")
     server.answers["/executor/execute"] = (503, {}, b"upstream is down")
     with pytest.raises(EdictError, match="upstream is down"):
         client.execute_action("restart_pod", params, "ai-engine")

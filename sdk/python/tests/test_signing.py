@@ -22,6 +22,12 @@ def test_text_beyond_ascii_floats_and_what_else_is_signed():
     assert signature == "956661449b3e9032519478795e98e5cce181bf866dd33c72e451f310f43a9a02"
 
 
+def test_a_dry_run_is_signed_as_one():
+    # Over {"actionType": "restart_pod", "actionParams": {}, "requestedBy": "me", "dryRun": true}, on one line.
+    signature = sign_action("your_jwt_secret", "restart_pod", {}, "me", dryRun=True)
+    assert signature == "6a66d7da70d4b20f6ac909dbb59c87d3ac9e0ac39cba95e068524417c7890eb1"
+
+
 def test_an_empty_secret_signs_nothing():
     with pytest.raises(ValueError, match="secret is empty"):
         sign_action("", "restart_pod", {}, "ai-engine")

@@ -4,7 +4,7 @@
 use super::assets::Download;
 use super::{Client, Listing};
 use crate::Error;
-use crate::records::{AuditDetails, AuditLog, AuditStatistics, AuditStatus, AuditVerdict};
+use crate::records::{AuditLog, AuditStatistics, AuditStatus, AuditVerdict};
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde_json::Value;
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// Reads an action with its entries.
-    pub async fn audit_log(&self, id: &str) -> Result<AuditDetails, Error> {
+    pub async fn audit_log(&self, id: &str) -> Result<AuditLog, Error> {
         self.get(&["audit", "logs", id]).await
     }
 

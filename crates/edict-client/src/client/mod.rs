@@ -5,6 +5,8 @@ mod assets;
 mod attempts;
 mod audit;
 mod build;
+mod decision_log;
+mod decisions;
 mod executions;
 mod executors;
 mod fleet;
@@ -17,6 +19,7 @@ mod reply;
 pub use assets::{Content, Download, NewAsset};
 pub use audit::AuditFilter;
 pub use build::Builder;
+pub use decision_log::DecisionFilter;
 pub use functions::Managed;
 pub use policies::PolicyCode;
 

@@ -47,6 +47,9 @@ pub struct AuditLog {
     pub created_at: String,
     /// When it ended; null as long as it has not.
     pub completed_at: Option<String>,
+    /// Its entries in the trail, the oldest first; only where one action is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<AuditEntry>,
 }
 
 /// Where an action stands. `completed`, `failed` and `rejected` are final.
@@ -84,18 +87,6 @@ impl AuditStatus {
             .into_iter()
             .find(|status| status.as_str() == text)
     }
-}
-
-/// An action with the entries of the trail that tell of it, the oldest first.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct AuditDetails {
-    /// The action.
-    #[serde(flatten)]
-    pub log: AuditLog,
-    /// Its entries.
-    pub steps: Vec<AuditEntry>,
 }
 
 /// One entry of the audit trail: what the chain is made of, column by column.

@@ -21,8 +21,7 @@ pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
 pub use audit::{
-    AuditCount, AuditDetails, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus,
-    AuditVerdict,
+    AuditCount, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,
 };
 pub use decision::{
     BatchDecisions, ConsideredPolicy, Decision, DecisionBatch, DecisionError, DecisionFolder,

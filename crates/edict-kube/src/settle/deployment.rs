@@ -33,8 +33,9 @@ impl Cluster {
             })
             .await?;
         let waited = start.elapsed();
-        let Some(deployment) = last.filter(|_| !gone) else {
-            let why = format!("deployment `{}` was deleted", of.deployment_name);
+        let Some(deployment) = last else {
+            let what = if gone { "was deleted" } else { "could not be looked at in this time" };
+            let why = format!("deployment `{}` {what}", of.deployment_name);
             return Ok(Health::new(Some(why), waited, Vec::new()));
         };
         if enough {

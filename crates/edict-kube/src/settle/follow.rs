@@ -46,6 +46,7 @@ impl Cluster {
                 Ok(Ok(false)) | Err(_) => {}
                 Ok(Err(error @ (Fault::Forbidden { .. } | Fault::Unauthorized { .. }))) => return Err(error),
                 Ok(Err(error)) => {
+                    tracing::debug!(%error, namespace, "a watch broke");
                     // Also what the API server answers when it has forgotten the version.
                     since = None;
                     fault = Some(error);

@@ -53,7 +53,7 @@ impl Replacements<'_> {
                 let young = |pod: &Pod| {
                     let known = pod.metadata.uid.as_ref().is_some_and(|uid| known.contains_key(uid));
                     let created = pod.metadata.creation_timestamp.as_ref();
-                    known || created.is_some_and(|at| at.0.as_second() >= self.of.deleted_at.as_second())
+                    known || created.is_some_and(|at| at.0.as_second() >= self.of.deleted_at)
                 };
                 let young: Vec<_> = pods.into_iter().filter(young).collect();
                 young.into_iter().for_each(|pod| self.note(pod));

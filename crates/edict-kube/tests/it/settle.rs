@@ -7,7 +7,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Long enough for pods to show what is wrong with them.
-const A_WHILE: Duration = Duration::from_secs(8);
+const A_WHILE: Duration = Duration::from_secs(5);
 
 async fn unhealthy(test: &Test, action: &Action) -> Health {
     let outcome = test.act(action, "one").await.unwrap();
@@ -89,6 +89,8 @@ async fn a_deployment_that_is_deleted_meanwhile_says_so() {
     test.namespace.deployment("web", 1);
     let action = test.restart("web");
     let outcome = test.act(&action, "one").await.unwrap();
+    let health = test.cluster.settle(&action, &outcome, Duration::ZERO).await.unwrap();
+    assert!(health.reason.unwrap().contains("could not be looked at in this time"));
     test.namespace.kubectl(&["delete", "deployment", "web"]);
     let health = test.cluster.settle(&action, &outcome, PATIENCE).await.unwrap();
     assert!(health.reason.unwrap().contains("was deleted"));

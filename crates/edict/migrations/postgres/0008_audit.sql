@@ -77,6 +77,8 @@ CREATE INDEX notifications_due ON notifications (due_at);
 -- `end` (of what has none), `trim`. `limit_kind`: at most `most` begun actions of this kind within `ttl`; entries dated
 -- further than that into the future, by a clock that jumped, do not count. `event`: what to tell the webhook, if anything;
 -- `repeats`: tell it of a completed action that is at least the so-manieth on its target within `span`.
+-- It runs as its owner: what it calls that takes arguments of any type is named with its schema, so that nobody can put a
+-- function of their own in between.
 -- Gives the entry's number; nothing is written and `retry` says when there is room when the limit is reached; nothing is
 -- written and both are null when the action is not where `place` wants it.
 CREATE FUNCTION edict_audit_append(
@@ -111,9 +113,9 @@ BEGIN
         END IF;
     END IF;
     written := head.seq + 1;
-    full_text := format('{"seq":%s,"at":%s,"prev_hash":"%s","step":%s,%s', written, now, head.hash, position, substr(entry, 2));
+    full_text := pg_catalog.format('{"seq":%s,"at":%s,"prev_hash":"%s","step":%s,%s', written, now, head.hash, position, substr(entry, 2));
     digest := encode(sha256(convert_to(full_text, 'UTF8')), 'hex');
-    INSERT INTO audit_entries SELECT * FROM json_populate_record(
+    INSERT INTO audit_entries SELECT * FROM pg_catalog.json_populate_record(
         NULL::audit_entries, (left(full_text, -1) || ',"hash":"' || digest || '"}')::json);
     UPDATE audit_head SET seq = written, hash = digest;
     IF place = 'begin' THEN

@@ -80,6 +80,7 @@ impl Log {
             dry_run: first.dry_run.unwrap_or_default(),
             created_at: moment(first.at),
             completed_at: ended.then(|| moment(latest.at)),
+            steps: Vec::new(),
         }
     }
 }

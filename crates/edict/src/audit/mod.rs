@@ -16,7 +16,7 @@ mod recovery;
 mod retention;
 pub(crate) mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 pub(crate) mod verify;
 

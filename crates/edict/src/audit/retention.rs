@@ -46,7 +46,7 @@ impl Audit {
 
     /// The last entry that can go, its hash, and how many go with it: all before it are old and end the actions that they
     /// tell of. None when there is nothing to remove.
-    async fn boundary(&self, until: i64) -> Result<Option<(i64, String, i64)>, ApiError> {
+    pub(super) async fn boundary(&self, until: i64) -> Result<Option<(i64, String, i64)>, ApiError> {
         let number = async |sql: &str, args: &[i64]| {
             let statement = Statement::new(sql).bind_all(args.iter().map(|arg| (*arg).into()));
             self.store

@@ -93,10 +93,10 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Values with how often they occur, by what they are.
-type Figures = HashMap<String, Vec<(Option<String>, i64)>>;
+pub(super) type Figures = HashMap<String, Vec<(Option<String>, i64)>>;
 
 /// All in one statement, so that the figures belong to one state of the trail.
-async fn figures(store: &Store, since: i64, until: i64) -> Result<Figures, ApiError> {
+pub(super) async fn figures(store: &Store, since: i64, until: i64) -> Result<Figures, ApiError> {
     let dialect = store.dialect();
     let (created, from, to) = (logs::created(dialect), logs::instant(dialect, 1), logs::instant(dialect, 2));
     let top = |column: &str| {

@@ -17,6 +17,19 @@ pub(crate) enum Exit {
     Unreachable = 5,
     NotAllowed = 6,
     TimedOut = 7,
+    Denied = 8,
+}
+
+impl Exit {
+    /// What an error reply's HTTP status means for a script.
+    pub(crate) const fn of(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::NotAllowed,
+            404 => Self::NotFound,
+            400 | 409 | 412 | 413 | 415 | 422 => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// A failure as its user sees it.
@@ -50,6 +63,16 @@ impl Failure {
         Self::new(Exit::TimedOut, message)
     }
 
+    /// An action that was refused or failed, in the server's words.
+    pub(crate) fn refused(exit: Exit, message: impl Into<String>, details: &Value) -> Self {
+        Self::new(exit, message).details(details)
+    }
+
+    /// The policy engine said no, which was printed already.
+    pub(crate) fn denied() -> Self {
+        Self::new(Exit::Denied, "")
+    }
+
     /// What a job or a function failed with, told as if it had been the reply to a call.
     pub(crate) fn fault(exit: Exit, fault: &RunFault) -> Self {
         Self::new(exit, &fault.message).details(&fault.details).note("code", &fault.code)
@@ -69,8 +92,10 @@ impl Failure {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
-        // When stderr is closed too, the exit code still tells.
-        drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        if !self.message.is_empty() {
+            // When stderr is closed too, the exit code still tells.
+            drop(io::stderr().lock().write_all(self.text().as_bytes()));
+        }
         ExitCode::from(self.exit as u8)
     }
 
@@ -105,7 +130,7 @@ impl From<Error> for Failure {
         match &error {
             Error::Api(refusal) => Self::from_api(refusal),
             Error::Unreachable { .. } => Self::new(Exit::Unreachable, error.to_string())
-                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL"),
+                .note("hint", "start a server with `edict serve`, or name another with --url or EDICT_URL (for decisions --engine-url or EDICT_ENGINE_URL)"),
             Error::Invalid(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
@@ -114,12 +139,7 @@ impl From<Error> for Failure {
 
 impl Failure {
     fn from_api(refusal: &ApiError) -> Self {
-        let exit = match refusal.status {
-            401 | 403 => Exit::NotAllowed,
-            404 => Exit::NotFound,
-            400 | 409 | 412 | 413 | 415 | 422 => Exit::Refused,
-            _ => Exit::Failed,
-        };
+        let exit = Exit::of(refusal.status);
         let mut failure =
             Self::new(exit, &refusal.message).details(&refusal.details).note("code", &refusal.code);
         if let Some(id) = &refusal.request_id {

@@ -1,12 +1,16 @@
 //! The command line: one file per verb, and here their table of contents.
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused by the server, 5 the server cannot
-//! be reached, 6 not allowed, 7 still under way. What a verb found or made goes to stdout, everything else to stderr.
+//! be reached, 6 not allowed, 7 still under way, 8 denied by the policy engine. What a verb found or made goes to
+//! stdout, everything else to stderr.
 
+mod action;
 mod asset;
 mod audit;
 mod completions;
 mod config;
+mod decide;
+mod decisions;
 mod demo;
 mod doctor;
 mod executor;
@@ -40,7 +44,8 @@ Exit codes:
   4  refused by the server: it does not fit the schema, exists already, has changed meanwhile
   5  the server cannot be reached
   6  not allowed: the token is missing, wrong, or its role may not do this
-  7  still under way when the wait was over";
+  7  still under way when the wait was over
+  8  denied: the policy engine does not allow it";
 
 /// Registers policies, runs them, decides what is allowed and carries it out.
 #[derive(Parser)]
@@ -89,6 +94,12 @@ enum Command {
     Function(function::FunctionArgs),
     /// Graphs of functions: publish, draw and run them
     Graph(graph::GraphArgs),
+    /// Ask the policy engine whether an action is allowed, or decide here by policies in files
+    Decide(decide::DecideArgs),
+    /// Policies behind the policy engine's decisions: register, list and remove them
+    Decisions(decisions::DecisionsArgs),
+    /// Have the action executor change something on the cluster
+    Action(action::ActionArgs),
     /// Policy executors: run one here, or list those that are registered
     Executor(executor::ExecutorArgs),
     /// Stored files
@@ -106,11 +117,11 @@ enum Command {
 impl Global {
     /// A client for the policy system.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        self.client_of(&self.url)
+        self.client_for(&self.url)
     }
 
-    /// A client for another part, which is at `url`.
-    pub(crate) fn client_of(&self, url: &str) -> Result<Client, Failure> {
+    /// A client for another part, at `url`.
+    pub(crate) fn client_for(&self, url: &str) -> Result<Client, Failure> {
         let builder = Client::builder(url).timeout(Duration::from_secs(self.timeout));
         let builder = match self.token.as_deref() {
             // An empty variable is how shells say "none".
@@ -162,6 +173,9 @@ async fn run(cli: Cli, stdout: &mut dyn Write) -> Result<(), Failure> {
         Command::Job(args) => job::run(args, &global, out).await,
         Command::Function(args) => function::run(args, &global, out).await,
         Command::Graph(args) => graph::run(args, &global, out).await,
+        Command::Decide(args) => decide::run(args, &global, out).await,
+        Command::Decisions(args) => decisions::run(args, &global, out).await,
+        Command::Action(args) => action::run(args, &global, out).await,
         Command::Executor(args) => executor::run(args, &global, out).await,
         Command::Asset(args) => asset::run(args, &global, out).await,
         Command::Audit(args) => audit::run(args, &global, out).await,

@@ -161,7 +161,7 @@ fn from_parameters(parameters: Vec<(String, String)>) -> Result<(Request<'static
 
 /// Numbers, true, false and null are what they look like in JSON, so that operators can compare them; `"5"` in quotes
 /// is text.
-fn scalar(text: String) -> Value {
+pub(crate) fn scalar(text: String) -> Value {
     match serde_json::from_str(&text) {
         Ok(Value::Array(_) | Value::Object(_)) | Err(_) => Value::String(text),
         Ok(value) => value,

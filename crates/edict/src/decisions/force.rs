@@ -115,10 +115,10 @@ impl InForce {
         let mut stored = BTreeSet::new();
         let mut policies = Vec::with_capacity(rows.len() + folder.policies.len());
         for (key, doc) in rows {
-            let value: Value = serde_json::from_str(&doc).map_err(ApiError::internal)?;
+            let mut value: Value = serde_json::from_str(&doc).map_err(ApiError::internal)?;
             let name = value.get("name").and_then(Value::as_str).unwrap_or(&key).to_owned();
             stored.insert(name.clone());
-            match read(value.clone()) {
+            match read(&mut value) {
                 Ok(policy) => policies.push(policy),
                 Err(why) => {
                     policies.extend(stand_in(&name, &value, &why));
@@ -165,13 +165,13 @@ impl InForce {
 }
 
 /// A stored policy; what is wrong with its conditions is found out when all are compiled.
-fn read(mut doc: Value) -> Result<Policy, String> {
+fn read(doc: &mut Value) -> Result<Policy, String> {
     if let Some(fields) = doc.as_object_mut() {
         for field in record::OWN_FIELDS {
             fields.remove(field);
         }
     }
-    let policy = Policy::from_value(&doc).map_err(|error| record::listed(&error))?;
+    let policy = Policy::from_value(doc).map_err(|error| record::listed(&error))?;
     policy.check_but_conditions().map_err(|error| record::listed(&error))?;
     Ok(policy)
 }

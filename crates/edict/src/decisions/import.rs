@@ -151,12 +151,12 @@ const fn insertion(dialect: Dialect) -> &'static str {
 const fn replacement(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => {
-            "UPDATE decision_policies SET doc = new.value, revision = revision + 1 \
-             FROM json_each($1) AS new WHERE key = json_extract(new.value, '$.id')"
+            "UPDATE decision_policies SET doc = new.value, revision = decision_policies.revision + 1 \
+             FROM json_each($1) AS new WHERE decision_policies.key = json_extract(new.value, '$.id')"
         }
         Dialect::Postgres => {
-            "UPDATE decision_policies SET doc = new.value, revision = revision + 1 \
-             FROM jsonb_array_elements($1::jsonb) AS new WHERE key = new.value->>'id'"
+            "UPDATE decision_policies SET doc = new.value, revision = decision_policies.revision + 1 \
+             FROM jsonb_array_elements($1::jsonb) AS new WHERE decision_policies.key = new.value->>'id'"
         }
     }
 }

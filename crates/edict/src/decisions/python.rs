@@ -58,6 +58,9 @@ fn allowed(result: &RawValue) -> Result<bool, String> {
     let result: Value = serde_json::from_str(result.get()).map_err(shown)?;
     match result.get("allowed") {
         Some(Value::Bool(allowed)) => Ok(*allowed),
+        Some(Value::String(text)) => {
+            Err(format!("its `allowed` is the text `{}`; it must be true or false", crate::shorten(text)))
+        }
         Some(other) => {
             let other = crate::shorten(&other.to_string());
             Err(format!("its `allowed` is `{other}`; it must be true or false"))

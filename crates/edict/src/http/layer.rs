@@ -3,12 +3,15 @@
 use crate::error::Code;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use metrics::Histogram;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -44,14 +47,13 @@ pub(crate) async fn track(
     let given = request.headers().get(&RequestId::HEADER).filter(|value| harmless(value)).cloned();
     let id = given.unwrap_or_else(new_id);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    // The route's pattern, not the path: a label per policy would let callers fill the server's memory.
-    let route = request.extensions().get::<MatchedPath>().map(|matched| matched.as_str().to_owned());
+    let uri = request.uri().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();
-    let status = response.status().as_u16();
+    let (path, status) = (uri.path(), response.status().as_u16());
     let code = response.extensions().get::<Code>().map(|code| code.as_str());
     let _entered = span.enter();
     let milliseconds = elapsed.as_secs_f64() * 1e3;
@@ -60,14 +62,45 @@ pub(crate) async fn track(
         400.. => tracing::info!(%method, path, status, code, milliseconds, "request refused"),
         _ => tracing::debug!(%method, path, status, milliseconds, "request served"),
     }
-    let route = route.unwrap_or_else(|| "none".to_owned());
-    let labels = [("route", route), ("method", method.to_string()), ("status", status.to_string())];
-    metrics::histogram!("edict_http_request_duration_seconds", &labels).record(elapsed.as_secs_f64());
+    count(route.as_ref().map_or("none", MatchedPath::as_str), &method, status, elapsed);
     response.headers_mut().insert(RequestId::HEADER, id);
     if leaving.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What requests of a route, method and status are counted with.
+type Meter = (&'static str, u16, Histogram);
+
+/// Counts a request. `route` is the route's pattern, not the path, and methods are the known ones: a label for each
+/// text that a caller thinks of would let it fill the server's memory.
+fn count(route: &str, method: &Method, status: u16, elapsed: Duration) {
+    thread_local! {
+        // Looking a histogram up by its labels costs as much as a decision, so each thread keeps those that it uses.
+        static METERS: RefCell<HashMap<String, Vec<Meter>>> = RefCell::default();
+    }
+    let method = match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    };
+    METERS.with_borrow_mut(|meters| {
+        let same = |meter: &&Meter| (meter.0, meter.1) == (method, status);
+        if let Some((_, _, histogram)) = meters.get(route).and_then(|kept| kept.iter().find(same)) {
+            return histogram.record(elapsed);
+        }
+        let labels =
+            [("route", route.to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
+        let histogram = metrics::histogram!("edict_http_request_duration_seconds", &labels);
+        histogram.record(elapsed);
+        meters.entry(route.to_owned()).or_default().push((method, status, histogram));
+    });
 }
 
 /// What may be repeated in a log line and a header.

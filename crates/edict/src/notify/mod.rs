@@ -5,6 +5,8 @@
 //! then, so that several servers share the work and a killed one loses nothing.
 
 mod deliver;
+#[cfg(test)]
+mod tests;
 
 use crate::audit::Audit;
 use crate::error::ApiError;
@@ -167,16 +169,4 @@ impl Notifier {
 fn pause(attempts: i64) -> Duration {
     let doubled = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     FIRST_PAUSE.saturating_mul(1 << doubled).min(LONGEST_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_ten_minutes() {
-        let pauses: Vec<u64> =
-            [1, 2, 3, 10, 11, 1_000_000].map(|attempts| pause(attempts).as_secs()).to_vec();
-        assert_eq!(pauses, [1, 2, 4, 512, 600, 600]);
-    }
 }

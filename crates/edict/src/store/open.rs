@@ -2,10 +2,10 @@
 
 use super::{Store, StoreError};
 use crate::settings::Settings;
-use sqlx::Connection;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, PgPool};
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -138,7 +138,10 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(StoreError::from)?;
-        migrator(POSTGRES).run(&pool).await?;
+        let migrator = migrator(POSTGRES);
+        if !is_current(&pool, &migrator).await {
+            migrator.run(&pool).await?;
+        }
         Ok(Self::Postgres(pool))
     }
 }
@@ -162,6 +165,15 @@ fn restrict(path: &Path) {
     if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
         tracing::warn!(%error, "cannot keep other users from reading the database file");
     }
+}
+
+/// Whether the tables are up to date already. Finding that out takes no more than the right to read, so that a server may
+/// run as a role that cannot change its own tables.
+async fn is_current(pool: &PgPool, migrator: &Migrator) -> bool {
+    let sql = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+    let applied = sqlx::query_as::<_, (i64, Vec<u8>)>(sql).fetch_all(pool).await.unwrap_or_default();
+    let wanted = migrator.iter().map(|migration| (migration.version, migration.checksum.as_ref()));
+    wanted.eq(applied.iter().map(|(version, checksum)| (*version, checksum.as_slice())))
 }
 
 /// Number, name and text of each migration.

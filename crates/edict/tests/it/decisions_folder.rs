@@ -206,7 +206,7 @@ async fn changes_are_followed_and_a_bad_file_keeps_the_last_good_state() {
         write(&file, &allow("qa"));
         let bad = state(&app, false).await;
         let error = bad["error"].as_str().unwrap();
-        assert!(error.starts_with("`team/bad.yaml`, line 7: `conditions.ipRange` is `nowhere`"), "{error}");
+        assert!(error.starts_with("`team/bad.yaml`, line 8: `conditions.ipRange` is `nowhere`"), "{error}");
         assert!(app.log().contains("its last good state stays in force"));
         let metrics = crate::support::reply(app.engine_request("GET", "/metrics")).await.bytes;
         assert!(String::from_utf8(metrics).unwrap().contains("edict_decisions_folder_ok 0"));
@@ -282,7 +282,7 @@ fn a_bad_folder_at_the_start_is_told_with_file_line_and_field() {
     };
     let good = allow("dev");
     for (files, said) in [
-        (vec![("a.yaml", "- name: x\n  type: [\n")], "setting `decisions_dir`: `a.yaml`, line 3: "),
+        (vec![("a.yaml", "- name: x\n  type: [\n")], "setting `decisions_dir`: `a.yaml`, line 2: "),
         (
             vec![
                 ("a.yaml", good.as_str()),
@@ -295,7 +295,7 @@ fn a_bad_folder_at_the_start_is_told_with_file_line_and_field() {
                 "a.yaml",
                 "- name: x\n  type: t\n  effect: deny\n  actions: [a]\n  resources: [r]\n  conditions:\n    timeRange: {start: dusk}\n",
             )],
-            "`a.yaml`, line 6: `conditions.timeRange.start` is `dusk`",
+            "`a.yaml`, line 7: `conditions.timeRange.start` is `dusk`",
         ),
         (
             vec![("a.yaml", good.as_str()), ("b.yaml", good.as_str())],

@@ -1,6 +1,8 @@
 //! Decision policies through the API: records, changes, many at once, and how changes come into force.
 
 use crate::support::{Database, TestApp, ask, decision_policy, refusal, reply};
+use edict_client::records::{DecisionPolicy, DecisionRequest, Effect, Object, PolicySource};
+use edict_client::{Client, Page};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -380,4 +382,46 @@ async fn ten_thousand_policies_are_imported_and_changed() {
         let took: Vec<&str> = log.lines().filter_map(|line| line.split("milliseconds=").nth(1)).collect();
         eprintln!("milliseconds to put 10,000 policies into force: {took:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_client_has_every_call() {
+    let app = TestApp::start();
+    let client = Client::new(&app.listener("engine"), None).unwrap();
+    let policy = decision_policy(
+        "client",
+        "allow",
+        json!({"conditions": {"policyRuleUri": "nobody:1-x", "role": "dev"}}),
+    );
+    let stored = client.create_decision_policy(&policy).await.unwrap();
+    assert_eq!((stored.policy.effect, stored.policy.revision, stored.warnings.len()), (Effect::Allow, 1, 1));
+    assert_eq!(client.get_decision_policy("client").await.unwrap(), stored.policy);
+    let change = json!({"conditions": {"role": "dev"}});
+    assert!(client.update_decision_policy("client", &change, Some(7)).await.unwrap_err().is_conflict());
+    let stored = client.update_decision_policy(&stored.policy.id, &change, Some(1)).await.unwrap();
+    assert!(stored.policy.revision == 2 && stored.warnings.is_empty());
+    let request = DecisionRequest {
+        action: "a".to_owned(),
+        resource: "r".to_owned(),
+        kind: "t".to_owned(),
+        context: Object::from_iter([("role".to_owned(), json!("dev"))]),
+    };
+    let decision = client.evaluate(&request).await.unwrap();
+    assert!(decision.allowed && decision.applied_policies == ["client"] && decision.errors.is_empty());
+    let explained = client.explain(&request).await.unwrap();
+    assert_eq!((explained.decision.reason, explained.considered.len()), (decision.reason, 3));
+    let batch = client.evaluate_batch(&[request.clone(), request]).await.unwrap();
+    assert_eq!((batch.decisions.len(), &batch.decisions[1]["allowed"]), (2, &json!(true)));
+    let page = Page { limit: Some(1), ..Page::default() };
+    let found =
+        client.query_decision_policies::<DecisionPolicy>(&json!({"effect": "allow"}), &page).await.unwrap();
+    assert!(
+        found.has_more && found.records[0].name == "client" && found.records[0].source == PolicySource::Api
+    );
+    let done = client.import_decision_policies(&[policy], true).await.unwrap();
+    assert_eq!((done.created, done.replaced, done.warnings.len()), (0, 1, 1));
+    let folder = client.decision_folder().await.unwrap();
+    assert!(!folder.watched && folder.ok && folder.error.is_none());
+    client.delete_decision_policy("client").await.unwrap();
+    assert!(client.get_decision_policy("client").await.unwrap_err().is_not_found());
 }

@@ -53,7 +53,7 @@ async fn python_decides_and_whatever_is_no_answer_fails_closed() {
             ("no", false, false, ""),
             ("who", true, false, ""),
             ("raises", false, true, "out of order"),
-            ("text", false, true, "its `allowed` is `\\\"false\\\"`; it must be true or false"),
+            ("text", false, true, "its `allowed` is the text `false`; it must be true or false"),
             ("number", false, true, "its `allowed` is `1`; it must be true or false"),
             ("nothing", false, true, "its result has no `allowed`"),
             ("missing", false, true, "there is no policy `nobody:1.0-test`"),

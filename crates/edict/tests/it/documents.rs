@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `sh` | run by bash in the document's own folder; every command must succeed |
 //! | `sh exit=4` | the same, but its last command ends with this code |
+//! | `sh needs=cluster` | the same where there is a Kubernetes cluster, in a namespace of its own; skipped elsewhere |
 //! | `python` | run by python3, with the SDK |
 //! | `python file=PATH`, `json file=PATH`, … | written to PATH |
 //! | `toml` | must be settings that `edict config` takes |
@@ -77,6 +78,9 @@ fn run(path: &str) {
     let mut blocks = blocks.iter().peekable();
     while let Some(block) = blocks.next() {
         if block.reason_not_to_run().is_some() {
+            continue;
+        }
+        if block.value("needs") == Some("cluster") && !reader.has_cluster() {
             continue;
         }
         let place = format!("{path}:{}", block.line);

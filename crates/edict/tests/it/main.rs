@@ -11,17 +11,26 @@
 
 mod support;
 
+mod actions;
+mod actions_cluster;
+mod actions_faults;
+mod actions_signing;
 mod allocation;
 mod assets;
+mod audit;
+mod audit_faults;
 mod auth;
 mod bad_input;
 mod cli;
+mod cli_decide;
 mod cli_functions;
 mod cli_graphs;
 mod cli_jobs;
 mod code;
 mod context;
 mod context_api;
+mod decision_log;
+mod decision_log_faults;
 mod decisions;
 mod decisions_folder;
 mod decisions_policies;

@@ -309,11 +309,16 @@ class Client(Jobs, Functions, Graphs):
 
         secret: the server's JWT_SECRET, to sign the request with; unsigned unless given.
         fresh: sign a time (`timestamp`, seconds since 1970) and a `nonce` too, so that it works once and soon only.
-        dry_run: have the cluster check the action without carrying it out.
+        dry_run: have the cluster check the action without carrying it out; there is nothing to wait for then.
         wait: until the workload is healthy again, at most so long, for example `60s`.
         ServerUnreachable or another EdictError only when there is no answer of the action executor at all.
         """
-        extra = {"timestamp": int(time.time()), "nonce": secrets.token_hex(16)} if fresh else {}
+        extra: dict[str, Any] = {}
+        if fresh:
+            extra = {"timestamp": int(time.time()), "nonce": secrets.token_hex(16)}
+        if dry_run:
+            # Signed too: whoever sees the request must not be able to make a real one of it.
+            extra["dryRun"] = True
         body: dict[str, Any] = {
             "actionType": action_type,
             "actionParams": dict(action_params),
@@ -324,14 +329,13 @@ class Client(Jobs, Functions, Graphs):
             body["policyDecision"] = dict(policy_decision)
         if secret is not None:
             body["signature"] = sign_action(secret, action_type, action_params, requested_by, **extra)
-        if dry_run:
-            body["dryRun"] = True
         if wait is not None:
             body["wait"] = wait
         headers = {"Content-Type": "application/json"}
         reply = self._actions.request("POST", "/executor/execute", body=encode_json(body), headers=headers)
         answer = reply.json()
-        if isinstance(answer, dict) and isinstance(answer.get("success"), bool):
+        # What is refused before it comes to actions (a missing token, say) has its code in an object.
+        if isinstance(answer, dict) and "success" in answer and not isinstance(answer.get("error"), dict):
             return cast(ActionResult, answer)
         return cast(ActionResult, expect_json(reply))
 

@@ -147,7 +147,9 @@ class ActionResult(TypedDict, total=False):
     success: bool
     auditId: str
     result: Any
-    error: Any
+    error: str
+    code: str
+    details: Any
 
 
 class RunFault(TypedDict, total=False):

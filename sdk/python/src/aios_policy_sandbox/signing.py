@@ -17,7 +17,7 @@ def sign_action(
     """Sign an action: 64 hex digits, HMAC-SHA256 with `secret` over the action's JSON.
 
     The JSON is `json.dumps({"actionType", "actionParams", "requestedBy", **extra})` with default separators.
-    extra: what the request carries besides and must be signed with it: `timestamp` and `nonce`, in that order.
+    extra: what the request carries besides and is signed with it: `timestamp`, `nonce` and `dryRun`, in that order.
     Raises ValueError for an empty secret (anybody could sign with it), TypeError for what JSON cannot hold.
     """
     if not secret:

@@ -1,25 +1,28 @@
 //! The trail on real databases, below the routes that lead to it: who tampers has the owner's rights.
 
+mod figures;
 mod lifecycle;
+mod retention;
 mod tampering;
 
-use super::{Attempt, Audit, End};
+use super::{Attempt, Audit, End, chain, entries};
 use crate::settings::{Settings, SettingsArgs};
 use crate::store::{Statement, Store};
-use edict_client::records::{AuditStatus, AuditVerdict};
+use edict_client::records::{AuditEntry, AuditStatus, AuditVerdict};
 use edict_filter::Dialect;
 use serde_json::json;
 use serde_json::value::to_raw_value;
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 /// A database with an empty trail; gone with this value.
-pub(super) struct Trail {
-    pub(super) store: Store,
-    pub(super) settings: Settings,
-    pub(super) audit: Audit,
+pub(crate) struct Trail {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) audit: Arc<Audit>,
     _dir: TempDir,
     _lock: Option<File>,
     postgres: Option<(String, String)>,
@@ -40,13 +43,13 @@ impl Trail {
             postgres.as_ref().map(|(admin, name)| format!("{}/{name}", admin.rsplit_once('/').unwrap().0));
         settings.database_url = secret(&url.unwrap_or_default());
         let (store, lock) = Store::open(&settings).await.unwrap();
-        let audit = Audit::new(store.clone(), &settings);
+        let audit = Arc::new(Audit::new(store.clone(), &settings));
         audit.renew().await.unwrap();
         Self { store, settings, audit, _dir: dir, _lock: lock, postgres }
     }
 
     /// On both databases, as far as they are set up.
-    pub(super) async fn each() -> Vec<Self> {
+    pub(crate) async fn each() -> Vec<Self> {
         let mut trails = vec![Self::new(None).await];
         match std::env::var("EDICT_TEST_POSTGRES_URL") {
             Ok(admin) => trails.push(Self::new(Some(admin)).await),
@@ -55,43 +58,75 @@ impl Trail {
         trails
     }
 
-    pub(super) fn is_postgres(&self) -> bool {
+    pub(crate) fn is_postgres(&self) -> bool {
         self.store.dialect() == Dialect::Postgres
     }
 
-    pub(super) async fn sql(&self, sql: impl Into<String>) -> u64 {
+    pub(crate) async fn sql(&self, sql: impl Into<String>) -> u64 {
         self.store.execute(Statement::new(sql)).await.unwrap()
     }
 
-    pub(super) async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.store.fetch_one::<(i64,)>(Statement::new(sql)).await.unwrap().unwrap().0
     }
 
-    /// Takes the triggers away, as somebody with the owner's rights can.
-    pub(super) async fn unguard(&self) {
+    /// Takes the triggers away, as somebody with the owner's rights can. Returns what brings them back.
+    pub(crate) async fn unguard(&self) -> Vec<String> {
         if self.is_postgres() {
-            self.sql("ALTER TABLE audit_entries DISABLE TRIGGER ALL").await;
-            self.sql("ALTER TABLE audit_head DISABLE TRIGGER ALL").await;
-            return;
+            for table in ["audit_entries", "audit_head"] {
+                self.sql(format!("ALTER TABLE {table} DISABLE TRIGGER ALL")).await;
+            }
+            return ["audit_entries", "audit_head"]
+                .map(|table| format!("ALTER TABLE {table} ENABLE TRIGGER ALL"))
+                .to_vec();
         }
-        for name in [
-            "audit_entries_only_added",
-            "audit_entries_kept",
-            "audit_entries_not_replaced",
-            "audit_head_kept",
-            "audit_head_one",
-            "audit_head_moves_on",
-        ] {
+        let sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE 'audit_%'";
+        let triggers = self.store.fetch::<(String, String)>(Statement::new(sql)).await.unwrap();
+        assert_eq!(triggers.len(), 6);
+        for (name, _) in &triggers {
             self.sql(format!("DROP TRIGGER {name}")).await;
         }
+        triggers.into_iter().map(|(_, sql)| sql).collect()
     }
 
-    pub(super) async fn verdict(&self) -> AuditVerdict {
+    /// Changes entries as nobody may, and makes the chain whole again, so that it does not show.
+    pub(crate) async fn rewrite(&self, change: impl Fn(&mut AuditEntry)) {
+        let guards = self.unguard().await;
+        let mut prev_hash = None;
+        for mut entry in entries::batch(&self.store, 0).await.unwrap() {
+            change(&mut entry);
+            entry.prev_hash = prev_hash.unwrap_or(entry.prev_hash);
+            entry.hash = chain::hash(&entry);
+            let AuditEntry { seq, at, prev_hash: before, hash, .. } = &entry;
+            let set = format!("at = {at}, prev_hash = '{before}', hash = '{hash}'");
+            self.sql(format!("UPDATE audit_entries SET {set} WHERE seq = {seq}")).await;
+            self.sql(format!("UPDATE audit_head SET seq = {seq}, hash = '{hash}'")).await;
+            prev_hash = Some(entry.hash);
+        }
+        for sql in guards {
+            self.sql(sql).await;
+        }
+        assert!(self.verdict().await.intact);
+    }
+
+    /// Makes every entry older.
+    pub(crate) async fn age(&self, days: i64) {
+        self.rewrite(|entry| entry.at -= days * 86_400_000_000).await;
+    }
+
+    pub(crate) async fn verdict(&self) -> AuditVerdict {
         self.audit.verify(None).await.unwrap()
     }
 
+    /// A server whose settings are these.
+    pub(crate) fn server(&self, change: impl FnOnce(&mut Settings)) -> Arc<Audit> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        Arc::new(Audit::new(self.store.clone(), &settings))
+    }
+
     /// A completed action on this pod.
-    pub(super) async fn complete(&self, pod: &str) -> Uuid {
+    pub(crate) async fn complete(&self, pod: &str) -> Uuid {
         let id = self.audit.open(&attempt(pod)).await.unwrap();
         self.audit.begin(id, "restart", None, &json!({"uid": "1"})).await.unwrap().unwrap();
         assert!(self.audit.close(id, end(AuditStatus::Completed)).await.unwrap());
@@ -122,11 +157,11 @@ fn run(url: &str, sql: String) {
     .unwrap();
 }
 
-pub(super) fn secret(text: &str) -> crate::settings::Secret {
+pub(crate) fn secret(text: &str) -> crate::settings::Secret {
     serde_json::from_value(json!(text)).unwrap()
 }
 
-pub(super) fn attempt(pod: &str) -> Attempt {
+pub(crate) fn attempt(pod: &str) -> Attempt {
     Attempt {
         action_type: "restart_pod".to_owned(),
         namespace: Some("default".to_owned()),
@@ -141,7 +176,7 @@ pub(super) fn attempt(pod: &str) -> Attempt {
     }
 }
 
-pub(super) fn end(status: AuditStatus) -> End {
+pub(crate) fn end(status: AuditStatus) -> End {
     let error =
         (status != AuditStatus::Completed).then(|| ("action_failed".to_owned(), "it broke".to_owned()));
     let result = (status == AuditStatus::Completed).then(|| json!({"pod": "new"}));

@@ -67,7 +67,7 @@ enum AuditCommand {
 }
 
 pub(crate) async fn run(args: AuditArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
-    let client = || -> Result<Client, Failure> { global.client_of(&args.actions_url) };
+    let client = || -> Result<Client, Failure> { global.client_for(&args.actions_url) };
     match args.command {
         AuditCommand::List(list) => list::run(list, &client()?, out).await,
         AuditCommand::Show { id } => out.record(&client()?.audit_log(&id).await?, FIELDS),

@@ -13,13 +13,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) struct DemoServer {
     child: Child,
+    /// The policy system.
     pub(super) url: String,
+    /// The policy engine.
+    pub(super) engine: String,
+    /// The action executor.
+    pub(super) actions: String,
     /// From starting the process to its being ready.
     pub(super) started_in: Duration,
 }
 
 impl DemoServer {
-    pub(super) async fn start(folder: &Path) -> Result<Self, Failure> {
+    /// Starts it with these settings besides, by the names of their variables.
+    pub(super) async fn start(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let started = Instant::now();
         let ready_file = folder.join("ready.json");
         let log = std::fs::File::create(folder.join("server.log"))
@@ -44,14 +50,22 @@ impl DemoServer {
         for name in variables().chain(["EDICT_CONFIG".to_owned()]).filter(|name| name != "EDICT_PYTHON") {
             command.env_remove(name);
         }
+        command.envs(settings.iter().copied());
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let mut child =
             command.spawn().map_err(|error| Failure::failed(format!("cannot start a server: {error}")))?;
         loop {
             if let Ok(text) = std::fs::read(&ready_file) {
                 let urls: Value = serde_json::from_slice(&text).unwrap_or_default();
-                let url = urls.get("system").and_then(Value::as_str).unwrap_or_default().to_owned();
-                return Ok(Self { child, url, started_in: started.elapsed() });
+                let url = |name: &str| urls.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let (engine, actions) = (url("engine"), url("actions"));
+                return Ok(Self {
+                    child,
+                    url: url("system"),
+                    engine,
+                    actions,
+                    started_in: started.elapsed(),
+                });
             }
             let ended = child.try_wait().ok().flatten().is_some();
             if ended || started.elapsed() > PATIENCE {

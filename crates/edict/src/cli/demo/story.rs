@@ -228,10 +228,10 @@ impl Story {
 }
 
 /// The part of a result that a JSON pointer names; null when it is missing.
-fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-fn expect(holds: bool, what: &str, seen: &impl std::fmt::Debug) -> Result<(), Failure> {
+pub(super) fn expect(holds: bool, what: &str, seen: &impl std::fmt::Debug) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err(Failure::failed(format!("{what}: it did not, the demo saw {seen:?}"))) }
 }

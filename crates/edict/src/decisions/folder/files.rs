@@ -62,22 +62,11 @@ fn place(file: &str, line: u64) -> String {
 /// # Errors
 /// Everything that is wrong, each with file, line and field.
 pub(crate) fn read(path: &Path) -> Result<Vec<Filed>, String> {
-    let files = list(path)?;
-    let size: u64 = files.iter().map(|(_, metadata)| metadata.size()).sum();
-    if size > LARGEST {
-        return Err(format!("the files have {size} bytes together; at most {LARGEST} are read"));
-    }
     let (mut policies, mut faults) = (Vec::new(), Vec::new());
-    for (file, _) in files {
-        let name = file.strip_prefix(path).ok().filter(|name| !name.as_os_str().is_empty());
-        let name = name.unwrap_or_else(|| Path::new(file.file_name().unwrap_or_default()));
-        let name: Arc<str> = name.to_string_lossy().into();
-        match fs::read_to_string(&file) {
-            Ok(text) => match parse(&name, &text) {
-                Ok(some) => policies.extend(some),
-                Err(some) => faults.extend(some),
-            },
-            Err(error) => faults.push(format!("`{name}` cannot be read: {error}")),
+    for (name, text) in texts(path)? {
+        match parse(&name.into(), &text) {
+            Ok(some) => policies.extend(some),
+            Err(some) => faults.extend(some),
         }
     }
     policies.sort_by(|a, b| a.policy.name.cmp(&b.policy.name));
@@ -90,6 +79,28 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Filed>, String> {
         }
     }
     if faults.is_empty() { Ok(policies) } else { Err(listed(&faults)) }
+}
+
+/// The names (relative to the folder) and texts of all files.
+///
+/// # Errors
+/// When one cannot be read.
+pub(crate) fn texts(path: &Path) -> Result<Vec<(String, String)>, String> {
+    let files = list(path)?;
+    let size: u64 = files.iter().map(|(_, metadata)| metadata.size()).sum();
+    if size > LARGEST {
+        return Err(format!("the files have {size} bytes together; at most {LARGEST} are read"));
+    }
+    let read = |(file, _): (PathBuf, Metadata)| {
+        let name = file.strip_prefix(path).ok().filter(|name| !name.as_os_str().is_empty());
+        let name = name.unwrap_or_else(|| Path::new(file.file_name().unwrap_or_default()));
+        let name = name.to_string_lossy().into_owned();
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok((name, text)),
+            Err(error) => Err(format!("`{name}` cannot be read: {error}")),
+        }
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// What the folder looks like now.

@@ -1,9 +1,8 @@
 //! Where decisions are written before their replies leave: files of lines, to which one server adds.
 //!
-//! Each decision is a `write` of its own. On one core that costs less than gathering those of several requests would: a
-//! page of the system's cache is a microsecond away, and whoever waits for others has to be woken and polled again. What
-//! was written survives the process from then on; what survives the machine is said by the setting
-//! `decision_log_sync_ms`.
+//! Each decision is a `write` of its own, of less than a microsecond, into the system's cache of pages. Gathering those of
+//! several requests would save half of it, and cost that and more to wake and poll each of them once more. What was written
+//! survives the process from then on; what survives the machine is said by the setting `decision_log_sync_ms`.
 
 use super::folder::Folder;
 use std::fs::File;
@@ -46,8 +45,9 @@ struct Tail {
     number: u64,
     /// Bytes of whole lines.
     length: u64,
-    /// Something behind them could not be removed.
-    spoilt: bool,
+    /// The next entry goes to another one: since something behind the lines could not be removed, or since there is no
+    /// room, and only a segment that nobody writes to can make some by being removed.
+    closed: bool,
     /// Entries written, in all segments of this server.
     recorded: u64,
     /// Segments that were left since the last sync.
@@ -67,7 +67,7 @@ impl Spool {
     pub(super) fn open(folder: Folder, most: u64) -> io::Result<Self> {
         let file = Arc::new(folder.create(0)?);
         let tail =
-            Tail { file, number: 0, length: 0, spoilt: false, recorded: 0, left: Vec::new(), made: true };
+            Tail { file, number: 0, length: 0, closed: false, recorded: 0, left: Vec::new(), made: true };
         Ok(Self {
             folder,
             tail: Mutex::new(tail),
@@ -85,15 +85,17 @@ impl Spool {
     /// never left: of a write that failed nothing stays, and a crash can only cut the last one short.
     pub(super) fn append(&self, line: &[u8]) -> Result<u64, SpoolError> {
         let size = line.len() as u64;
-        if self.held.load(Ordering::Relaxed).saturating_add(size) > self.most {
-            return Err(SpoolError::Full);
-        }
         let mut tail = self.tail();
-        if tail.spoilt || tail.length >= SEGMENT {
+        if tail.closed || tail.length >= SEGMENT {
             tail.next(&self.folder)?;
         }
+        if self.held.load(Ordering::Relaxed).saturating_add(size) > self.most {
+            tail.closed = tail.length > 0;
+            return Err(SpoolError::Full);
+        }
         if let Err(error) = (&*tail.file).write_all(line) {
-            tail.spoilt = tail.file.set_len(tail.length).is_err();
+            let spoilt = tail.file.set_len(tail.length).is_err();
+            tail.closed = spoilt || tail.length > 0;
             return Err(error.into());
         }
         tail.length += size;
@@ -130,7 +132,7 @@ impl Spool {
         let done = files.iter().try_for_each(|file| file.sync_data()).and(names);
         if done.is_err() {
             // The system tells once that pages were lost, and calls the next sync of the same file a success.
-            self.tail().spoilt = true;
+            self.tail().closed = true;
         }
         self.synced.send_modify(|synced| match done {
             Ok(()) => synced.entries = entries,
@@ -194,7 +196,7 @@ impl Tail {
         let file = Arc::new(folder.create(self.number + 1)?);
         self.left.push(std::mem::replace(&mut self.file, file));
         self.number += 1;
-        (self.length, self.spoilt, self.made) = (0, false, true);
+        (self.length, self.closed, self.made) = (0, false, true);
         Ok(())
     }
 }

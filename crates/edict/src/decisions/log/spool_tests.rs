@@ -40,9 +40,12 @@ fn beyond_its_room_it_takes_nothing_until_something_is_removed() {
     let (_dir, spool) = spool(10);
     spool.append(b"1234567\n").unwrap();
     assert!(matches!(spool.append(b"12\n"), Err(SpoolError::Full)));
+    assert!(matches!(spool.append(b"12\n"), Err(SpoolError::Full)));
     assert_eq!(content(&spool), b"1234567\n");
-    spool.removed(8);
+    assert_eq!(spool.current(), 1, "what is full can be removed once the table has it");
+    spool.removed(spool.folder().delete(0).unwrap());
     spool.append(b"12\n").unwrap();
+    assert_eq!(content(&spool), b"12\n");
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn behind_something_that_could_not_be_removed_a_new_segment_begins() {
     let (_dir, spool) = spool(1 << 20);
     spool.append(b"first\n").unwrap();
     (&*spool.tail().file).write_all(b"half a li").unwrap();
-    spool.tail().spoilt = true;
+    spool.tail().closed = true;
     spool.append(b"second\n").unwrap();
     assert_eq!(content(&spool), b"first\nhalf a lisecond\n");
     assert_eq!(spool.folder().read(1).unwrap(), b"second\n");

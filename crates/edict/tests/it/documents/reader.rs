@@ -3,6 +3,7 @@
 use super::markdown::Block;
 use super::root;
 use crate::support::{EDICT, TestApp, wait_for};
+use edict_testbed::Namespace;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub(super) struct Reader {
     dir: TempDir,
     /// Processes that the document started, with the name of what each is.
     started: Vec<(String, Child)>,
+    /// The reader's own part of a cluster, once a document needs it.
+    cluster: Option<Namespace>,
     /// Where the listeners really are, in `WELL_KNOWN`'s order; empty for what is not there.
     urls: Vec<String>,
 }
@@ -38,9 +41,10 @@ impl Reader {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
         copy(&root().join("policies"), &dir.path().join("work/policies"));
+        copy(&root().join("deploy"), &dir.path().join("work/deploy"));
         let urls = ["system", "engine", "actions"].iter().map(|name| app.listener(name));
         let urls = urls.chain([String::new()]).collect();
-        let reader = Self { app, dir, started: Vec::new(), urls };
+        let reader = Self { app, dir, started: Vec::new(), cluster: None, urls };
         reader.write_state(&reader.app.data_dir());
         reader
     }
@@ -50,6 +54,23 @@ impl Reader {
         let path = self.folder().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Whether there is a cluster; from now on the shell's `kubectl` is its administrator's, in a namespace of its own.
+    pub(super) fn has_cluster(&mut self) -> bool {
+        if self.cluster.is_none() {
+            let Some(namespace) = Namespace::new() else { return false };
+            let kubeconfig = self.dir.path().join("kubeconfig");
+            fs::copy(namespace.admin(), &kubeconfig).unwrap();
+            let script = format!(
+                "export KUBECONFIG={}; kubectl config set-context --current --namespace={}",
+                kubeconfig.display(),
+                namespace.name()
+            );
+            assert_eq!(self.bash(&script).0, 0);
+            self.cluster = Some(namespace);
+        }
+        true
     }
 
     /// Fails unless `text` is an `edict.toml`.
@@ -179,7 +200,9 @@ impl Reader {
         for (name, value) in [
             ("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())),
             ("EDICT_URL", self.urls[0].clone()),
+            ("EDICT_ENGINE_URL", self.urls[1].clone()),
             ("POLICY_DB_URL", self.urls[0].clone()),
+            ("EDICT_ACTIONS_URL", self.urls[2].clone()),
             ("EDICT_DATA_DIR", data.display().to_string()),
             ("EDICT_CACHE_DIR", own.join("cache").display().to_string()),
             ("PYTHONPATH", root().join("sdk/python/src").display().to_string()),

@@ -3,8 +3,11 @@
 //! When the server is dropped it is told to stop, and the test fails if it does not stop cleanly, if it reported a
 //! mistake of its own, or if a process of it is left.
 
+pub(crate) mod actions;
 pub(crate) mod archive;
+mod cluster;
 mod database;
+mod decided;
 mod decisions;
 mod functions;
 mod outside;
@@ -12,6 +15,7 @@ mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
+pub(crate) use decided::{Asking, asked_by};
 pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};
