@@ -61,6 +61,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
         command.env("EDICT_TEST_IMAGE", cluster.image);
+        command.env("EDICT_TEST_IMAGE_EDICT", cluster.edict);
     }
     run::run(&mut command)
 }
