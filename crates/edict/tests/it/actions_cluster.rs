@@ -155,7 +155,9 @@ async fn of_two_hundred_restarts_by_two_servers_exactly_five_pass() {
     let passed = replies.iter().filter(|reply| verdict(reply) == (200, "")).count();
     for reply in &replies {
         // Some ask for a pod that another one has just restarted: that is seen before it counts, or by the API server.
-        let known = ["", "rate_limited", "target_conflict", "target_not_found"].contains(&verdict(reply).1);
+        // And with so many at once a database may have no connection left: then nothing is done either.
+        let refusals = ["rate_limited", "target_conflict", "target_not_found", "storage_unavailable"];
+        let known = verdict(reply) == (200, "") || refusals.contains(&verdict(reply).1);
         assert!(known, "{}", reply.json);
     }
     let begun = "SELECT CAST(count(*) AS bigint) FROM audit_entries WHERE status = 'in_progress'";

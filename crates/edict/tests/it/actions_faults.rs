@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the API server has for an answer, where a test waits for that to pass.
-const TIMEOUT: u64 = 2;
+const TIMEOUT: u64 = 4;
 
 fn server(namespace: &Namespace, kubeconfig: &Path) -> Builder {
     TestApp::on_cluster(namespace, kubeconfig).setting("jwt_secret", SECRET)
