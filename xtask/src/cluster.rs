@@ -2,6 +2,7 @@
 //! (`EDICT_TEST_CLUSTER`: its verbs are `up`, `kubeconfig` and `load FILE`, and `image-tar` beside it makes an image of a
 //! folder).
 
+use crate::image;
 use crate::run::{self, Failure, output};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 /// What the tests' workloads are made of.
 const IMAGE: &str = "localhost/edict-test:1";
+
+/// The program under test.
+const EDICT: &str = "localhost/edict:test";
 
 /// What of busybox they use.
 const PROGRAMS: [&str; 4] = ["sh", "sleep", "false", "true"];
@@ -27,6 +31,8 @@ pub(crate) enum Starting {
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) image: &'static str,
+    /// The image of the program under test.
+    pub(crate) edict: &'static str,
 }
 
 /// Starts the script, if there is one, without waiting for it.
@@ -41,6 +47,9 @@ pub(crate) fn start() -> Result<Starting, Failure> {
         return Ok(Starting::Nowhere);
     };
     let script = std::path::absolute(script)?;
+    if output("dpkg", &["-s", "busybox-static"]).is_err() {
+        run::install(&["busybox-static"])?;
+    }
     let child = Command::new(&script).arg("up").stdin(Stdio::null()).spawn();
     let child = child.map_err(|error| Failure(format!("{}: {error}", script.display())))?;
     Ok(Starting::Script(script, child))
@@ -55,21 +64,30 @@ impl Starting {
             return Err(Failure(format!("{} up: {status}", script.display())));
         }
         load_image(&script)?;
+        load_edict(&script)?;
         let kubeconfig = output(&script.display().to_string(), &["kubeconfig"])?.into();
-        Ok(Some(Cluster { kubeconfig, image: IMAGE }))
+        Ok(Some(Cluster { kubeconfig, image: IMAGE, edict: EDICT }))
     }
+}
+
+/// The program that was just compiled for the tests, as its image.
+fn load_edict(script: &Path) -> Result<(), Failure> {
+    let program = run::target().join("debug/edict");
+    if !program.exists() {
+        // Only other crates' tests are asked for.
+        return Ok(());
+    }
+    let edict = image::Options::of(program, EDICT)?;
+    image::build(&edict)?;
+    output(&script.display().to_string(), &["load", &edict.output.display().to_string()]).map(drop)
 }
 
 /// A static busybox, from Debian's package, as an image.
 fn load_image(script: &Path) -> Result<(), Failure> {
-    let busybox = Path::new("/bin/busybox");
-    if output("dpkg", &["-s", "busybox-static"]).is_err() {
-        run::install(&["busybox-static"])?;
-    }
     let folder = PathBuf::from(output("mktemp", &["-d", "/tmp/edict-image.XXXXXX"])?);
     let bin = folder.join("root/bin");
     std::fs::create_dir_all(&bin)?;
-    std::fs::copy(busybox, bin.join("busybox"))?;
+    std::fs::copy("/bin/busybox", bin.join("busybox"))?;
     for program in PROGRAMS {
         symlink("busybox", bin.join(program))?;
     }

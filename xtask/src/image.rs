@@ -14,8 +14,6 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(crate) struct Options {
     /// A program to pack instead of compiling one.
     pub(crate) binary: Option<PathBuf>,
-    /// Make the images that it is based on from Debian's packages, instead of pulling them.
-    pub(crate) bases: bool,
     /// How the program is compiled.
     pub(crate) profile: String,
     pub(crate) tag: String,
@@ -24,10 +22,18 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// An image for tests, of a program that is there.
+    pub(crate) fn of(binary: PathBuf, tag: &str) -> Result<Self, Failure> {
+        let mut options = Self::parse(&[])?;
+        options.binary = Some(binary);
+        options.tag = tag.to_owned();
+        options.output = folder()?.join("edict-test.tar");
+        Ok(options)
+    }
+
     pub(crate) const HELP: &str = "\
 cargo xtask image         the container image, and an archive of it in target/image/edict.tar
     --binary FILE         pack this program instead of compiling one
-    --bases               make what it is based on from Debian's packages: for where no registry is reached
     --profile NAME        how to compile: release (the default) or dev
     --tag NAME            the image's name (default: edict and the version)
     --output FILE         the archive";
@@ -36,7 +42,6 @@ cargo xtask image         the container image, and an archive of it in target/im
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, Failure> {
         let mut options = Self {
             binary: None,
-            bases: false,
             profile: "release".to_owned(),
             tag: concat!("edict:", env!("CARGO_PKG_VERSION")).to_owned(),
             output: folder()?.join("edict.tar"),
@@ -51,7 +56,6 @@ cargo xtask image         the container image, and an archive of it in target/im
             };
             match word.as_str() {
                 "--binary" => options.binary = Some(value()?.into()),
-                "--bases" => options.bases = true,
                 "--profile" => options.profile = value()?,
                 "--tag" => options.tag = value()?,
                 "--output" => options.output = value()?.into(),
@@ -64,8 +68,7 @@ cargo xtask image         the container image, and an archive of it in target/im
 
 /// Where what is made on the way lies.
 fn folder() -> Result<PathBuf, Failure> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let folder = std::path::absolute(target.join("image"))?;
+    let folder = std::path::absolute(run::target().join("image"))?;
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }
@@ -73,9 +76,7 @@ fn folder() -> Result<PathBuf, Failure> {
 /// Builds the image and writes the archive.
 pub(crate) fn build(options: &Options) -> Result<(), Failure> {
     let builder = Builder::find()?;
-    if options.bases {
-        bases::make(builder, options.binary.is_none(), &folder()?)?;
-    }
+    bases::provide(builder, options.binary.is_none(), &folder()?)?;
     let mut command = builder.command();
     command.args(["build", "--file", DOCKERFILE, "--tag", &options.tag]);
     if Path::new(CERTIFICATES).exists() {

@@ -44,9 +44,10 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if run::output("promtool", &["--version"]).is_err() {
         run::install(&["prometheus"])?;
     }
-    let cluster = cluster::start()?;
     let python = python::environment()?;
     let postgres = postgres::start()?;
+    // After what installs packages: the script does too, and they would wait for each other's locks, or not even wait.
+    let cluster = cluster::start()?;
     // The first start of a cluster takes minutes, and so does compiling.
     run::run(cargo().args(["test", "--workspace", "--no-run"]).args(arguments))?;
     let cluster = cluster.wait()?;
@@ -60,6 +61,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
         command.env("EDICT_TEST_IMAGE", cluster.image);
+        command.env("EDICT_TEST_IMAGE_EDICT", cluster.edict);
     }
     run::run(&mut command)
 }

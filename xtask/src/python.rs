@@ -14,8 +14,7 @@ pub(crate) struct Environment {
 
 /// The environment, made in `target/` by the first run.
 pub(crate) fn environment() -> Result<Environment, Failure> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let folder = std::path::absolute(target.join("test-python"))?;
+    let folder = std::path::absolute(run::target().join("test-python"))?;
     let interpreter = folder.join("bin/python");
     let mark = folder.join("installed.txt");
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == PACKAGES.join("\n")) {

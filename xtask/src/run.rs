@@ -1,6 +1,7 @@
 //! Running other programs.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What went wrong, for the person at the terminal.
@@ -16,6 +17,11 @@ impl From<io::Error> for Failure {
 /// The cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
 /// Runs a program to its end; its output goes to the terminal.

@@ -1,5 +1,6 @@
 //! The way to a cluster.
 
+use crate::words;
 use arc_swap::ArcSwap;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -59,7 +60,9 @@ impl Cluster {
 
 async fn client(kubeconfig: Option<&Path>, timeout: Duration) -> Result<Client, ConnectError> {
     let mut config = match kubeconfig {
-        Some(paths) => from_files(paths).await.map_err(|error| ConnectError::Invalid(error.to_string()))?,
+        Some(paths) => {
+            from_files(paths).await.map_err(|error| ConnectError::Invalid(words::about(&error)))?
+        }
         None => Config::incluster().map_err(|_| ConnectError::NotConfigured)?,
     };
     config.connect_timeout = Some(timeout / 2);
@@ -69,8 +72,11 @@ async fn client(kubeconfig: Option<&Path>, timeout: Duration) -> Result<Client, 
     let built = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
     match built {
         Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(ConnectError::Invalid(error.to_string())),
-        Err(error) => Err(ConnectError::Invalid(error.to_string())),
+        Ok(Err(error)) => Err(ConnectError::Invalid(words::about(&error))),
+        // kube-rs panics at a token that no header can hold, such as one with a line break at its end.
+        Err(_) => {
+            Err(ConnectError::Invalid("its token holds characters that no request can carry".to_owned()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong between Edict and a cluster, and what the API server's answers mean.
 
+use crate::words;
 use kube::core::Status;
 use std::fmt;
 use std::time::Duration;
@@ -140,8 +141,8 @@ impl Fault {
         let mut cause: &(dyn std::error::Error + 'static) = error;
         let mut connected = true;
         loop {
-            if cause.is::<kube::client::AuthError>() {
-                return Self::Unauthorized { message: cause.to_string() };
+            if let Some(error) = cause.downcast_ref() {
+                return Self::Unauthorized { message: words::credentials(error) };
             }
             if let Some(error) = cause.downcast_ref::<hyper_util::client::legacy::Error>() {
                 connected &= !error.is_connect();

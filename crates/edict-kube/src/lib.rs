@@ -16,6 +16,7 @@ mod rollback;
 mod settle;
 mod shows;
 mod target;
+mod words;
 
 pub use action::Action;
 pub use cluster::{Cluster, ConnectError};

@@ -9,9 +9,13 @@ use crate::{Action, Cluster, Fault, Outcome};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use std::time::Duration;
 
+/// How long a workload must be ready to count as healthy. A container without a readiness probe is ready as soon as it runs,
+/// and one that crashes a moment later would be, each time that it is started again.
+const STEADY: Duration = Duration::from_secs(3);
+
 impl Cluster {
-    /// Waits until the pod's replacement is ready (of a pod without a controller: until it is gone), or the rollout complete;
-    /// after `patience` it says what is in the way.
+    /// Waits until the pod's replacement is ready (of a pod without a controller: until it is gone), or the rollout complete,
+    /// and stays so for three seconds; after `patience` it says what is in the way.
     ///
     /// # Errors
     /// The API server does not show it: a right is missing, or it was down at the end.
@@ -76,6 +80,11 @@ fn obstacle(pod: &Pod) -> (Option<String>, Option<String>) {
         .or_else(|| states().find_map(ended))
         .or_else(|| states().find_map(waiting))
         .unwrap_or_else(not_ready)
+}
+
+/// What is said when the time was over before it was clear that it stays so.
+fn too_new() -> String {
+    format!("ready for less than {} s", STEADY.as_secs())
 }
 
 /// Reasons of pods in one text.

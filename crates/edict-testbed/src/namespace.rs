@@ -47,7 +47,7 @@ impl Namespace {
         let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}});
         namespace.send(&["create", "-f", "-"], &made.to_string());
         let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
-        namespace.kubectl(&["apply", "-f", rbac]);
+        namespace.kubectl(&["apply", "--validate=false", "-f", rbac]);
         Some(namespace)
     }
 

@@ -1,5 +1,5 @@
-//! The images that ours is based on, made from Debian's packages and this machine's Rust, under their usual names: for where no
-//! registry is reached.
+//! The images that ours is based on. Where no registry is reached, they are made from Debian's packages and this machine's Rust,
+//! under their usual names.
 
 use super::Builder;
 use crate::run::{self, Failure, output};
@@ -19,14 +19,14 @@ const LEFT_OUT: [&str; 5] = [
     "path-exclude=/usr/share/locale/*",
 ];
 
-/// Makes those that are missing.
-pub(super) fn make(builder: Builder, compile: bool, folder: &Path) -> Result<(), Failure> {
-    if !is_there(builder, DEBIAN) {
+/// Sees to it that they are there: pulled, or made.
+pub(super) fn provide(builder: Builder, compile: bool, folder: &Path) -> Result<(), Failure> {
+    if !is_there(builder, DEBIAN)? {
         let tar = folder.join("debian.tar");
         run::run(debian()?.arg(&tar))?;
         builder.import(&tar, DEBIAN, PATH)?;
     }
-    if compile && !is_there(builder, RUST) {
+    if compile && !is_there(builder, RUST)? {
         let tar = folder.join("rust.tar");
         let sysroot = output("rustc", &["--print", "sysroot"])?;
         let mut command = debian()?;
@@ -40,12 +40,21 @@ pub(super) fn make(builder: Builder, compile: bool, folder: &Path) -> Result<(),
     Ok(())
 }
 
-fn is_there(builder: Builder, name: &str) -> bool {
-    match builder {
-        Builder::Docker => output("docker", &["image", "inspect", name]).is_ok(),
-        Builder::Podman => output("podman", &["image", "exists", name]).is_ok(),
-        Builder::Buildah => output("buildah", &["inspect", "--type", "image", name]).is_ok(),
+fn is_there(builder: Builder, name: &str) -> Result<bool, Failure> {
+    let program = builder.program();
+    let known = match builder {
+        Builder::Docker => output(program, &["image", "inspect", name]),
+        Builder::Podman => output(program, &["image", "exists", name]),
+        Builder::Buildah => output(program, &["inspect", "--type", "image", name]),
+    };
+    if known.is_ok() || output(program, &["pull", "--quiet", name]).is_ok() {
+        return Ok(true);
     }
+    if output("dpkg", &["--version"]).is_err() {
+        return Err(Failure(format!("{name} can neither be pulled nor, without Debian's tools, be made")));
+    }
+    println!("xtask: {name} cannot be pulled: making it from packages");
+    Ok(false)
 }
 
 /// mmdebstrap with what the slim image has.

@@ -1,7 +1,7 @@
 //! The rollout of a deployment.
 
 use super::follow::Seen;
-use super::{health, reasons};
+use super::{STEADY, health, reasons, too_new};
 use crate::outcome::{DeploymentOutcome, Health};
 use crate::{Cluster, Fault, rollback};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -29,7 +29,10 @@ impl Cluster {
                 };
                 last = now.filter(|it| it.metadata.uid.as_deref() == Some(&of.uid));
                 gone = last.is_none();
-                gone || last.as_ref().is_some_and(|it| in_the_way(it, of.generation).is_none())
+                match &last {
+                    None => Some(Duration::ZERO),
+                    Some(it) => in_the_way(it, of.generation).is_none().then_some(STEADY),
+                }
             })
             .await?;
         let waited = start.elapsed();
@@ -48,7 +51,7 @@ impl Cluster {
             Err(_) => Vec::new(),
         };
         let pods: Vec<_> = pods.iter().map(health).filter(|pod| !pod.ready).collect();
-        let why = in_the_way(&deployment, of.generation).unwrap_or_default();
+        let why = in_the_way(&deployment, of.generation).unwrap_or_else(too_new);
         let reason = if pods.is_empty() { why } else { format!("{why}; {}", reasons(&pods)) };
         Ok(Health::new(Some(reason), waited, pods))
     }

@@ -26,6 +26,25 @@ pub(super) enum Seen<K> {
     Gone(K),
 }
 
+/// Somebody who looks. What it answers: how long this must hold to be enough; none if it is not.
+pub(super) struct Looking<F> {
+    see: F,
+    /// When what is seen will be enough, if nothing changes that.
+    enough_at: Option<Instant>,
+}
+
+impl<F> Looking<F> {
+    /// Shows it something; whether it has seen enough.
+    fn see<K>(&mut self, seen: Seen<K>) -> bool
+    where
+        F: FnMut(Seen<K>) -> Option<Duration>,
+    {
+        let at = (self.see)(seen).map(|hold| Instant::now() + hold);
+        self.enough_at = at.map(|at| self.enough_at.map_or(at, |before| before.min(at)));
+        self.enough_at.is_some_and(|at| at <= Instant::now())
+    }
+}
+
 impl Cluster {
     /// Shows `see` what there is until it has seen enough; false if the time was over before.
     pub(super) async fn follow<K: Kind + DeserializeOwned + Clone>(
@@ -34,12 +53,13 @@ impl Cluster {
         params: &ListParams,
         mut since: Option<String>,
         deadline: Instant,
-        mut see: impl FnMut(Seen<K>) -> bool,
+        see: impl FnMut(Seen<K>) -> Option<Duration>,
     ) -> Result<bool, Fault> {
         let mut fault = None;
+        let mut looking = Looking { see, enough_at: None };
         while Instant::now() < deadline {
             let limit = deadline.min(Instant::now() + ROUND);
-            let round = self.round(namespace, params, &mut since, &mut fault, &mut see);
+            let round = self.round(namespace, params, &mut since, &mut fault, &mut looking);
             match timeout_at(limit, round).await {
                 Ok(Ok(true)) => return Ok(true),
                 // It ended by itself, or was on for long: on from where it was.
@@ -49,6 +69,7 @@ impl Cluster {
                     tracing::debug!(%error, namespace, "a watch broke");
                     // Also what the API server answers when it has forgotten the version.
                     since = None;
+                    looking.enough_at = None;
                     fault = Some(error);
                     sleep_until(deadline.min(Instant::now() + PAUSE)).await;
                 }
@@ -63,13 +84,13 @@ impl Cluster {
         params: &ListParams,
         since: &mut Option<String>,
         fault: &mut Option<Fault>,
-        see: &mut impl FnMut(Seen<K>) -> bool,
+        looking: &mut Looking<impl FnMut(Seen<K>) -> Option<Duration>>,
     ) -> Result<bool, Fault> {
         let version = match since.take() {
             Some(version) => version,
             None => {
                 let (all, version) = self.list::<K, K>(namespace, params).await?;
-                if see(Seen::All(all)) {
+                if looking.see(Seen::All(all)) {
                     return Ok(true);
                 }
                 version
@@ -84,20 +105,31 @@ impl Cluster {
         *since = Some(version);
         *fault = None;
         pin_mut!(events);
-        while let Some(event) = events.try_next().await? {
+        loop {
+            let event = match looking.enough_at {
+                None => events.try_next().await?,
+                Some(at) => match timeout_at(at, events.try_next()).await {
+                    Ok(event) => event?,
+                    Err(_) => return Ok(true),
+                },
+            };
             let (version, enough) = match event {
-                WatchEvent::Added(it) | WatchEvent::Modified(it) => {
-                    (it.meta().resource_version.clone(), see(Seen::Now(it)))
+                Some(WatchEvent::Added(it) | WatchEvent::Modified(it)) => {
+                    (it.meta().resource_version.clone(), looking.see(Seen::Now(it)))
                 }
-                WatchEvent::Deleted(it) => (it.meta().resource_version.clone(), see(Seen::Gone(it))),
-                WatchEvent::Bookmark(mark) => (Some(mark.metadata.resource_version), false),
-                WatchEvent::Error(status) => return Err(Fault::Refused { message: status.message.clone() }),
+                Some(WatchEvent::Deleted(it)) => {
+                    (it.meta().resource_version.clone(), looking.see(Seen::Gone(it)))
+                }
+                Some(WatchEvent::Bookmark(mark)) => (Some(mark.metadata.resource_version), false),
+                Some(WatchEvent::Error(status)) => {
+                    return Err(Fault::Refused { message: status.message.clone() });
+                }
+                None => return Ok(false),
             };
             *since = version.or(since.take());
             if enough {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 }

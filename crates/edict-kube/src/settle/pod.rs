@@ -1,7 +1,7 @@
 //! The replacement of a pod.
 
 use super::follow::Seen;
-use super::{health, is_ready, reasons};
+use super::{STEADY, health, is_ready, reasons, too_new};
 use crate::outcome::{Health, PodOutcome};
 use crate::{Cluster, Fault};
 use k8s_openapi::api::core::v1::Pod;
@@ -36,6 +36,7 @@ impl Cluster {
             (false, Some(owner)) if pods.is_empty() => {
                 Some(format!("{} `{}` has made no new pod", owner.kind, owner.name))
             }
+            (false, Some(_)) if pods.iter().any(|pod| pod.ready) => Some(too_new()),
             (false, Some(_)) => Some(reasons(&pods)),
         };
         Ok(Health::new(reason, start.elapsed(), pods))
@@ -43,8 +44,8 @@ impl Cluster {
 }
 
 impl Replacements<'_> {
-    /// Whether this is enough.
-    fn see(&mut self, seen: Seen<Pod>) -> bool {
+    /// How long this must hold to be enough.
+    fn see(&mut self, seen: Seen<Pod>) -> Option<Duration> {
         match seen {
             Seen::All(pods) => {
                 self.gone = pods.iter().all(|pod| pod.metadata.uid.as_deref() != Some(&self.of.uid));
@@ -65,7 +66,10 @@ impl Replacements<'_> {
                 self.came.remove(&uid);
             }
         }
-        if self.of.owner.is_some() { self.came.values().any(is_ready) } else { self.gone }
+        match self.of.owner {
+            Some(_) => self.came.values().any(is_ready).then_some(STEADY),
+            None => self.gone.then_some(Duration::ZERO),
+        }
     }
 
     fn note(&mut self, pod: Pod) {

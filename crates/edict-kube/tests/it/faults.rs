@@ -144,6 +144,40 @@ async fn a_configuration_that_leads_nowhere_says_so() {
     }
 }
 
+/// Whoever asks for an action may read what keeps it from being done, and no more.
+#[tokio::test]
+async fn errors_hold_no_secrets_and_no_paths() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = |user: serde_json::Value| {
+        json!({"current-context": "x", "users": [{"name": "x", "user": user}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}]})
+    };
+    let exec = |script: &str| {
+        config(json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+            "command": "sh", "args": ["-c", script]}}))
+    };
+    let file = |name: &str| config(json!({"client-certificate": path(name), "client-key": path(name)}));
+    let cases = [
+        ("broken: [\n  token: s3cr3t\n bad".to_owned(), "no kubeconfig in YAML"),
+        (exec("echo s3cr3t; echo s3cr3t >&2; exit 3").to_string(), "ended with exit status: 3"),
+        (exec("echo s3cr3t").to_string(), "printed none"),
+        (config(json!({"tokenFile": path("s3cr3t")})).to_string(), "the token file cannot be read"),
+        (config(json!({"token": "s3cr3t\n"})).to_string(), "characters that no request can carry"),
+        (file("s3cr3t").to_string(), "No such file"),
+    ];
+    let kubeconfig = folder.path().join("kubeconfig");
+    for (text, expected) in cases {
+        std::fs::write(&kubeconfig, &text).unwrap();
+        let error = Cluster::connect(Some(&kubeconfig), TIMEOUT).await.err().unwrap().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+        assert!(!error.contains("s3cr3t") && !error.contains(&path("")), "{text}: {error}");
+    }
+    let error = Cluster::connect(Some(&folder.path().join("none")), TIMEOUT).await.err().unwrap().to_string();
+    assert!(error.contains("cannot be read") && !error.contains(&path("")), "{error}");
+}
+
 /// An API server that another authority vouches for is not talked to.
 #[tokio::test]
 async fn a_certificate_of_somebody_else_is_refused() {

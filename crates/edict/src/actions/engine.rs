@@ -149,8 +149,9 @@ impl Remote {
         let said: Value =
             serde_json::from_slice(&body).map_err(|_| "answered with something else than JSON")?;
         match Answer::deserialize(&said) {
-            Ok(_) => Ok(said),
-            Err(_) => Err("answered without a decision: `allowed` must be true or false".to_owned()),
+            // A struct may be read from a list as well, which nobody means by `[true]`.
+            Ok(_) if said.is_object() => Ok(said),
+            _ => Err("answered without a decision: `allowed` must be true or false".to_owned()),
         }
     }
 

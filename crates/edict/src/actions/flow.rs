@@ -205,14 +205,14 @@ impl Actions {
     ) -> Result<Value, ApiError> {
         let stamp = id.to_string();
         // As long as the API server may still be at it.
-        let until = Instant::now() + self.clusters.timeout;
+        let until = Instant::now() + self.clusters.timeout * 2;
         loop {
             let last = Instant::now() >= until;
             let shown = match cluster.shows(action, evidence, &stamp).await {
                 Ok(Done::Yes) => {
                     return Ok(json!({"found": "the cluster shows that it was done", "before": evidence}));
                 }
-                Ok(Done::No) => "the cluster shows that it was not done".to_owned(),
+                Ok(Done::No) => "so far the cluster shows no sign of it".to_owned(),
                 Ok(Done::Unknown { why }) => format!("whether it was done is not known: {why}"),
                 Err(_) => {
                     "whether it was done is not known: look at the target before you ask again".to_owned()

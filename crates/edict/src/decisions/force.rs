@@ -144,7 +144,12 @@ impl InForce {
 
     fn tell(&self, old: &Self, took: Duration) {
         let (policies, milliseconds) = (self.set.len(), took.as_secs_f64() * 1e3);
-        tracing::info!(policies, milliseconds, "decision policies are in force");
+        // At the start it is no news.
+        if old.set.is_empty() {
+            tracing::debug!(policies, milliseconds, "decision policies are in force");
+        } else {
+            tracing::info!(policies, milliseconds, "decision policies are in force");
+        }
         for (name, why) in
             self.unreadable.iter().filter(|(name, why)| old.unreadable.get(*name) != Some(*why))
         {

@@ -136,7 +136,7 @@ async fn of_the_same_request_to_two_servers_one_is_taken() {
     let servers = [start(), start()];
     for round in 0..5 {
         let request = with(restart(), "timestamp", now().into());
-        let request = signed(with(request, "nonce", format!("round-{round}").into()));
+        let request = signed(with(request, "nonce", format!("nonce-of-round-{round}").into()));
         let replies = futures::future::join_all((0..20).map(|index| servers[index % 2].ask(&request))).await;
         let taken = replies.iter().filter(|reply| verdict(reply) == PASSED).count();
         let repeated = replies.iter().filter(|reply| verdict(reply) == (403, "signature_replayed")).count();

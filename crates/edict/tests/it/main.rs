@@ -45,6 +45,7 @@ mod functions_update;
 mod graphs;
 mod graphs_faults;
 mod hostile;
+mod image;
 mod jobs;
 mod jobs_faults;
 mod listeners;

@@ -82,6 +82,7 @@ async fn every_panel_and_rule_is_fed_by_a_real_scrape() {
     let Some(cluster) = Namespace::new() else { return };
     cluster.deployment("web", 1);
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("none.yaml"), "[]").unwrap();
     let app = TestApp::builder()
         .setting("kubeconfig", cluster.kubeconfig().display())
         .setting("allowed_namespaces", cluster.name())

@@ -198,22 +198,9 @@ impl Answer {
                 error.policy, error.field, error.message
             ))?;
         }
-        if !self.considered.is_empty() {
-            let row = |policy: &Considered| {
-                let Considered { policy, effect, priority, applied, why, .. } = policy;
-                let applied = if *applied { "yes" } else { "no" };
-                vec![
-                    policy.clone(),
-                    (*effect).to_owned(),
-                    priority.to_string(),
-                    applied.to_owned(),
-                    why.clone(),
-                ]
-            };
-            out.rows(
-                &["POLICY", "EFFECT", "PRIORITY", "APPLIED", "WHY"],
-                self.considered.iter().map(row).collect(),
-            )?;
+        for Considered { policy, effect, priority, applied, why, .. } in &self.considered {
+            let applied = if *applied { "applied" } else { "not applied" };
+            out.line(&format!("{applied}: {effect} `{policy}` (priority {priority}): {why}"))?;
         }
         Ok(())
     }

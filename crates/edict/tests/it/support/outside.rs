@@ -5,7 +5,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -116,17 +118,23 @@ impl Drop for Moto {
 pub(crate) struct Postgres {
     bin: PathBuf,
     dir: TempDir,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Postgres {
     pub(crate) fn start() -> Option<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// One that listens on this address of the machine, and lets in whoever reaches it.
+    pub(crate) fn start_at(address: IpAddr) -> Option<Self> {
         let bin = tool("EDICT_TEST_POSTGRES_BIN")?;
         let dir = TempDir::new().unwrap();
         if is_root() {
             assert!(Command::new("chown").arg("postgres").arg(dir.path()).status().unwrap().success());
         }
-        let server = Self { bin, dir, port: free_address().port() };
+        let address = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap();
+        let server = Self { bin, dir, address };
         let data = server.data();
         let made = server
             .command("initdb")
@@ -135,13 +143,15 @@ impl Postgres {
             .output();
         let made = made.unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut rules = OpenOptions::new().append(true).open(data.join("pg_hba.conf")).unwrap();
+        rules.write_all(b"host all all all trust\n").unwrap();
         server.up();
         Some(server)
     }
 
     pub(crate) fn up(&self) {
-        let options =
-            format!("-p {} -k {} -c listen_addresses=127.0.0.1", self.port, self.dir.path().display());
+        let (address, folder) = (self.address, self.dir.path().display());
+        let options = format!("-p {} -k {folder} -c listen_addresses={}", address.port(), address.ip());
         let mut command = self.command("pg_ctl");
         command.arg("-D").arg(self.data()).args(["-w", "-t", "60", "-o", &options]);
         command.arg("-l").arg(self.dir.path().join("log")).arg("start");
@@ -162,14 +172,14 @@ impl Postgres {
         let gone = wait_for(|| (!all.iter().any(|pid| running(pid))).then_some(()));
         gone.expect("the PostgreSQL server is still there");
         // Its successor takes a process that nobody has reaped yet for one that lives.
-        for lock in ["data/postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
+        for lock in ["data/postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.address.port())] {
             std::fs::remove_file(self.dir.path().join(lock)).unwrap();
         }
     }
 
     /// URL of an administrator.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://postgres@{}/postgres", self.address)
     }
 
     fn data(&self) -> PathBuf {
