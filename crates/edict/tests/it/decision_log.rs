@@ -71,6 +71,9 @@ async fn an_entry_tells_who_asked_what_and_why_it_was_decided() {
     }
 }
 
+/// Which entries a filter is to find.
+type Chosen<'a> = &'a dyn Fn(&Value) -> bool;
+
 /// Each filter alone and all together, against the same choice made from all entries.
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_find_what_they_say() {
@@ -91,7 +94,7 @@ async fn filters_find_what_they_say() {
         let all = app.logged(&[]).await.json["logs"].as_array().unwrap().clone();
         assert_eq!(all.len(), 60);
         let (since, until) = (all[44]["createdAt"].as_str().unwrap(), all[15]["createdAt"].as_str().unwrap());
-        let filters: [(&str, &str, &dyn Fn(&Value) -> bool); 9] = [
+        let filters: [(&str, &str, Chosen<'_>); 9] = [
             ("userId", "ann", &|entry| entry["userId"] == "ann"),
             ("userId", "c\0d", &|entry| entry["userId"] == "c\u{fffd}d"),
             ("action", "restart_pod", &|entry| entry["action"] == "restart_pod"),
@@ -102,7 +105,7 @@ async fn filters_find_what_they_say() {
             ("since", since, &|entry| entry["createdAt"].as_str().unwrap() >= since),
             ("until", until, &|entry| entry["createdAt"].as_str().unwrap() < until),
         ];
-        let expected = |chosen: &dyn Fn(&Value) -> bool| {
+        let expected = |chosen: Chosen<'_>| {
             Value::from(all.iter().filter(|entry| chosen(entry)).cloned().collect::<Vec<_>>())
         };
         for (name, value, chosen) in filters {
