@@ -93,7 +93,8 @@ fn load_image(script: &Path) -> Result<(), Failure> {
     }
     let (tar, root) = (folder.join("image.tar"), folder.join("root"));
     let image_tar = script.with_file_name("image-tar");
-    run::run(Command::new(image_tar).arg(&tar).arg(IMAGE).arg(root).arg("/bin/sh"))?;
+    // Does nothing, for good, unless a workload has a command of its own.
+    run::run(Command::new(image_tar).arg(&tar).arg(IMAGE).arg(root).args(["/bin/sleep", "1000000"]))?;
     output(&script.display().to_string(), &["load", &tar.display().to_string()])?;
     std::fs::remove_dir_all(folder)?;
     Ok(())

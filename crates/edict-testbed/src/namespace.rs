@@ -57,6 +57,12 @@ impl Namespace {
         &self.name
     }
 
+    /// The image that workloads are made of; by itself it does nothing, for good.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
     /// A kubeconfig of Edict's service account here.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {

@@ -35,6 +35,7 @@ mod decisions;
 mod decisions_folder;
 mod decisions_policies;
 mod decisions_python;
+mod demo;
 mod documents;
 mod durability;
 mod execute;

@@ -21,11 +21,11 @@ impl Prometheus {
         Some(tool("EDICT_TEST_PROMETHEUS")?.with_file_name("promtool"))
     }
 
-    /// Scrapes all listeners of `app`, five times a second, under these rules.
+    /// Scrapes `app` five times a second, under these rules.
     pub(crate) fn start(app: &TestApp, rules: &Path) -> Option<Self> {
         let program = tool("EDICT_TEST_PROMETHEUS")?;
         let (dir, address) = (TempDir::new().unwrap(), free_address());
-        let targets = ["system", "engine", "actions"].map(|name| app.listener(name).replace("http://", ""));
+        let targets = [app.url().replace("http://", "")];
         let config = serde_json::json!({
             "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms"},
             "rule_files": [rules.canonicalize().unwrap()],
