@@ -35,7 +35,7 @@ pub(super) async fn run(image: &str, out: &mut Output<'_>) -> Result<(), Failure
     let removed = cluster.remove(&record).await.map_err(failed);
     told?;
     removed?;
-    out.line("\nThe server has stopped, and the namespace is being removed. Next: docs/operations.md, "Actions on a cluster"")
+    out.line("\nThe server has stopped, and the namespace is being removed. Next: docs/operations.md#actions-on-a-cluster")
 }
 
 async fn in_namespace(
