@@ -58,7 +58,7 @@ impl Actions {
         audit: Arc<Audit>,
         decisions: Arc<Decisions>,
     ) -> Result<Self, reqwest::Error> {
-        counters::describe();
+        counters::begin(&settings.allowed_namespaces);
         if settings.jwt_secret.given().is_none() {
             match settings.bind.is_loopback() {
                 true => tracing::warn!(

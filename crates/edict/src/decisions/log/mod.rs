@@ -262,4 +262,8 @@ fn describe() {
         "edict_decision_log_damaged_total",
         "Recorded decisions that could not be read again"
     );
+    // From 0, so that alerts see the first increase.
+    for name in ["edict_decision_log_failures_total", "edict_decision_log_damaged_total"] {
+        metrics::counter!(name).increment(0);
+    }
 }
