@@ -58,13 +58,13 @@ async fn an_entry_tells_who_asked_what_and_why_it_was_decided() {
         });
         assert!(reply(app.engine_request("POST", "/api/v1/policy").json(&deny)).await.status < 300);
         let odd = json!({"action": "a", "resource": "r", "type": "t", "context": {"ipAddress": "nowhere"}});
-        let decision = app.decided(&odd).await;
+        let decision = app.decide(&odd).await;
         assert_eq!((&decision["allowed"], decision["errors"].as_array().unwrap().len()), (&json!(false), 1));
         let id = decision["decisionId"].as_str().unwrap();
         let entry = reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await.json;
         assert_eq!((&entry["errors"], &entry["ipAddress"]), (&decision["errors"], &json!("nowhere")));
         assert_eq!((&entry["userId"], &entry["role"]), (&Value::Null, &Value::Null));
-        let bare = app.decided(&json!({"action": "a", "resource": "r", "type": "t"})).await;
+        let bare = app.decide(&json!({"action": "a", "resource": "r", "type": "t"})).await;
         let id = bare["decisionId"].as_str().unwrap();
         let entry = reply(app.engine_request("GET", &format!("/api/v1/policy/audit/logs/{id}"))).await.json;
         assert_eq!(entry["context"], json!({}));
@@ -89,7 +89,7 @@ async fn filters_find_what_they_say() {
                 "action": action, "resource": format!("pod:api-{}", number % 4), "type": kind,
                 "context": {"userId": user},
             });
-            app.decided(&request).await;
+            app.decide(&request).await;
         }
         let all = app.logged(&[]).await.json["logs"].as_array().unwrap().clone();
         assert_eq!(all.len(), 60);
@@ -161,7 +161,7 @@ async fn of_a_huge_context_what_fits_is_recorded() {
         request["context"]["metadata"] = json!({"text": "x".repeat(7 << 20)});
         request["context"]["ticket"] = json!("T-1");
         for _ in 0..3 {
-            app.decided(&request).await;
+            app.decide(&request).await;
         }
         let entry = app.logged(&[("limit", "1")]).await.json["logs"][0].take();
         assert_eq!(entry["context"], json!({"userId": "ann", "ticket": "T-1"}));
@@ -175,7 +175,7 @@ async fn of_a_huge_context_what_fits_is_recorded() {
 async fn old_entries_are_removed_and_young_ones_stay() {
     for database in Database::each() {
         let mut app = TestApp::builder().database(database).setting("decision_log_retention_days", 2).start();
-        let kept = app.decided(&asked_by("ann")).await["decisionId"].as_str().unwrap().to_owned();
+        let kept = app.decide(&asked_by("ann")).await["decisionId"].as_str().unwrap().to_owned();
         assert_eq!(app.logged_ids().await.len(), 1);
         // Two and a half thousand of 1970, more than one statement removes.
         app.sql(

@@ -159,7 +159,7 @@ async fn with_a_full_disk_no_decision_is_given_out_until_there_is_room() {
     fs::remove_file(filler).unwrap();
     // Small ones fit behind it, and nothing of the large one that did not is between them.
     for _ in 0..20 {
-        let decision = app.decided(&asked_by("bob")).await;
+        let decision = app.decide(&asked_by("bob")).await;
         received.insert(decision["decisionId"].as_str().unwrap().to_owned());
     }
     assert_eq!(app.logged_ids().await, received);

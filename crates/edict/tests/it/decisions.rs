@@ -5,8 +5,8 @@ use crate::support::{Database, TestApp, ask, decision_policy, refusal, reply};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// The specification's own client, as it stands.
-const CLIENT: &str = include_str!("spec/check_policy.py");
+/// The specification's own client, as it stands; its second half asks for an action.
+const CLIENT: &str = include_str!("spec/executor_policy_integration.py");
 
 fn heal(action: &str, resource: &str, context: Value) -> Value {
     json!({"action": action, "resource": resource, "type": "self_healing", "context": context})
@@ -17,7 +17,8 @@ fn the_client_of_the_specification_works_as_it_stands() {
     let Some(python) = python() else { return };
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
-        let client = CLIENT.replace("http://localhost:3000", &app.listener("engine"));
+        let (check, _) = CLIENT.split_once("import hmac").unwrap();
+        let client = check.replace("http://localhost:3000", &app.listener("engine"));
         let output = Command::new(&python).args(["-c", &client]).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         let expected = "Policy decision: True\nReason: allowed by policy `self-healing-restart-pod`: automation may restart pods\n";

@@ -7,7 +7,7 @@ pub(crate) mod actions;
 pub(crate) mod archive;
 mod cluster;
 mod database;
-mod decided;
+mod decision_log;
 mod decisions;
 mod functions;
 mod outside;
@@ -15,7 +15,7 @@ mod prometheus;
 mod runs;
 
 pub(crate) use database::Database;
-pub(crate) use decided::{Asking, asked_by};
+pub(crate) use decision_log::{Asking, asked_by};
 pub(crate) use decisions::{ask, decision_policy};
 pub(crate) use functions::Load;
 pub(crate) use outside::{Moto, Postgres, WebServer};

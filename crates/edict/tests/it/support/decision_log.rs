@@ -1,4 +1,4 @@
-//! Asking the policy engine, and what its log has of it.
+//! What the log of decisions has, and callers that fill it.
 
 use super::{PATIENCE, Reply, TestApp, reply};
 use serde_json::{Value, json};
@@ -16,14 +16,7 @@ pub(crate) fn asked_by(user: &str) -> Value {
 impl TestApp {
     /// Asks for a decision.
     pub(crate) async fn asked(&self, request: &Value) -> Reply {
-        reply(self.engine_request("POST", "/api/v1/policy/evaluate").json(request)).await
-    }
-
-    /// Asks for a decision, and expects one; returns it.
-    pub(crate) async fn decided(&self, request: &Value) -> Value {
-        let Reply { status, json, .. } = self.asked(request).await;
-        assert_eq!(status, 200, "{json}");
-        json
+        self.engine_raw("POST", "/evaluate", request.to_string()).await
     }
 
     /// Looks into the log of decisions with these query parameters.
