@@ -20,8 +20,9 @@ use std::time::Duration;
 /// Deliveries that one server has under way at once.
 const AT_ONCE: i64 = 8;
 
-/// How long a delivery is its taker's; more than one attempt takes.
-const LEASE: Duration = Duration::from_secs(30);
+/// How long a delivery is its taker's: more than one attempt takes, and not much more, since what a killed server had
+/// taken waits for so long.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// How often others' and postponed deliveries are looked for.
 const LOOK: Duration = Duration::from_secs(1);
