@@ -27,6 +27,10 @@ def kubectl(*arguments, text=None):
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 
+class Conflict(Exception):
+    """The object was changed in between."""
+
+
 class Cluster:
     """The API server over one connection that is kept, as Edict keeps its own."""
 
@@ -47,12 +51,22 @@ class Cluster:
         self.connection.request(method, path, json.dumps(body) if body else None, headers)
         reply = self.connection.getresponse()
         text = reply.read()
+        if reply.status == 409:
+            raise Conflict
         if reply.status != 200:
             raise RuntimeError(f"{method} {path}: {reply.status} {text[:500]}")
         return json.loads(text)
 
     def scale(self, path, number):
-        """What Edict asks for one action: the deployment, and the change of just what was seen. Returns seconds."""
+        """What Edict asks for one action: the deployment, and the change of just what was seen. Returns seconds, of a try
+        that met no change of the deployment's status."""
+        while True:
+            try:
+                return self.scale_once(path, number)
+            except Conflict:
+                pass
+
+    def scale_once(self, path, number):
         started = time.perf_counter()
         seen = self.ask("GET", path)
         change = {

@@ -148,8 +148,8 @@ impl DecisionLog {
     fn rest(&self) -> u32 {
         let (held, most) = self.spool.load();
         match held.saturating_mul(8).checked_div(most.max(1)) {
-            Some(0) => 4,
-            Some(1) => 1,
+            Some(0..=3) => 4,
+            Some(4 | 5) => 1,
             _ => 0,
         }
     }

@@ -10,9 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Entries in one statement at most. On one core decisions wait for it, so it is to take no more than a millisecond or
-/// two.
-const BATCH: usize = 256;
+/// Entries in one statement at most. On one core decisions wait for it, so it is to take no more than half a millisecond.
+const BATCH: usize = 128;
 
 /// Bytes that are read at once, unless a single entry is larger.
 const BYTES: usize = 256 << 10;
