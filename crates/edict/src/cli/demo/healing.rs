@@ -31,7 +31,11 @@ pub(super) async fn run(image: &str, out: &mut Output<'_>) -> Result<(), Failure
     let namespace = format!("edict-demo-{}", uuid::Uuid::new_v4().simple());
     let record = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     cluster.apply(&record).await.map_err(failed)?;
-    let told = in_namespace(&cluster, &kubeconfig, &namespace, image, out).await;
+    // Whoever has seen enough leaves nothing behind either.
+    let told = tokio::select! {
+        told = in_namespace(&cluster, &kubeconfig, &namespace, image, out) => told,
+        () = crate::server::stop_signal() => Err(Failure::failed("interrupted")),
+    };
     let removed = cluster.remove(&record).await.map_err(failed);
     told?;
     removed?;
