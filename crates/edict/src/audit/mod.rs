@@ -35,8 +35,14 @@ use serde_json::value::RawValue;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
+
+/// How many of this server's requests wait for the chain's lock at once.
+const TURNS: usize = 2;
+
+/// Longest wait for a turn.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
 
 /// What somebody asked for.
 #[derive(Debug, Clone)]
@@ -93,6 +99,9 @@ pub(crate) struct Audit {
     pub(crate) told: Notify,
     /// One look at the whole trail at a time.
     verifying: tokio::sync::Mutex<()>,
+    /// Who may wait for the chain's lock: each holds a connection while it does, and with many requests at once there
+    /// would be none left for anything else, not even for saying that this server lives.
+    turns: Semaphore,
     /// When this server last said that it lives; `None` before.
     renewed: Mutex<Option<Instant>>,
 }
@@ -109,7 +118,8 @@ impl Audit {
         metrics::describe();
         let instance = Uuid::new_v4().to_string();
         let (told, renewed) = (Notify::new(), Mutex::default());
-        Self { store, instance, tells, repeats, told, verifying: tokio::sync::Mutex::default(), renewed }
+        let (verifying, turns) = (tokio::sync::Mutex::default(), Semaphore::new(TURNS));
+        Self { store, instance, tells, repeats, told, verifying, turns, renewed }
     }
 
     /// Records what is refused before it is `pending`. Whatever is in it can be recorded: what is too long is cut.
@@ -254,6 +264,10 @@ impl Audit {
         tell: &Tell,
     ) -> Result<Appended, ApiError> {
         let (started, status) = (Instant::now(), entry.status.clone());
+        let turn = tokio::time::timeout(LONGEST_TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(unwritten(StoreError::Timeout));
+        };
         let appended = append::append(&self.store, entry, place, limit, tell).await.map_err(unwritten)?;
         if let Appended::Written(seq) = appended {
             metrics::written(status, seq, started.elapsed());
