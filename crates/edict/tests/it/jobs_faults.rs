@@ -117,11 +117,17 @@ fn hear(mut stream: TcpStream, notes: &Mutex<Notes>) {
     seen.ports.retain(|other| *other != port);
 }
 
-/// The process that holds a local port's connection.
+/// The process that holds the connection of a port of 127.0.0.1. Others may have had the port before, or have it at
+/// another address.
 fn process_with(port: u16) -> u32 {
+    const ESTABLISHED: &str = "01";
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!(":{port:04X}");
-    let line = table.lines().find(|line| line.split_whitespace().nth(1).unwrap().ends_with(&local)).unwrap();
+    let local = format!("0100007F:{port:04X}");
+    let is_it = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.nth(1) == Some(&local) && words.nth(1) == Some(ESTABLISHED)
+    };
+    let line = table.lines().find(is_it).unwrap();
     let socket = format!("socket:[{}]", line.split_whitespace().nth(9).unwrap());
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
