@@ -1,6 +1,6 @@
 //! Jobs when things die: every accepted job ends in exactly one final state, and no two attempts of it run at once.
 
-use crate::support::{Database, PATIENCE, Postgres, TestApp, free_port, policy, policy_source};
+use crate::support::{Database, PATIENCE, Postgres, TestApp, free_port, policy, policy_source, wait_for};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -120,6 +120,11 @@ fn hear(mut stream: TcpStream, notes: &Mutex<Notes>) {
 /// The process that holds the connection of a port of 127.0.0.1. Others may have had the port before, or have it at
 /// another address.
 fn process_with(port: u16) -> u32 {
+    wait_for(|| holder(port)).unwrap_or_else(|| panic!("no process has port {port}"))
+}
+
+/// While processes come and go all around, one look may miss it.
+fn holder(port: u16) -> Option<u32> {
     const ESTABLISHED: &str = "01";
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!("0100007F:{port:04X}");
@@ -127,17 +132,17 @@ fn process_with(port: u16) -> u32 {
         let mut words = line.split_whitespace();
         words.nth(1) == Some(&local) && words.nth(1) == Some(ESTABLISHED)
     };
-    let line = table.lines().find(is_it).unwrap();
+    let line = table.lines().find(is_it)?;
     let socket = format!("socket:[{}]", line.split_whitespace().nth(9).unwrap());
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
         let files = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
         let mut targets = files.filter_map(|file| fs::read_link(file.path()).ok());
         if targets.any(|target| target.to_string_lossy() == socket) {
-            return pid;
+            return Some(pid);
         }
     }
-    panic!("no process has port {port}")
+    None
 }
 
 fn signal(name: &str, pid: u32) {
