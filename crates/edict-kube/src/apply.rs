@@ -7,18 +7,19 @@ use kube::Resource;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
+use std::fmt;
 use std::time::Duration;
 
 /// Where an object is, by its manifest.
-struct Place {
-    path: String,
-    name: String,
+pub(crate) struct Place {
+    pub(crate) path: String,
+    pub(crate) name: String,
     resource: String,
     namespace: String,
 }
 
 impl Place {
-    fn of(manifest: &Value) -> Result<Self, Fault> {
+    pub(crate) fn of(manifest: &Value) -> Result<Self, Fault> {
         let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (version, kind) = (text("/apiVersion"), text("/kind"));
         let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
@@ -36,8 +37,30 @@ impl Place {
         Ok(Self { path, name: name.to_owned(), resource, namespace: namespace.to_owned() })
     }
 
-    fn right(&self, verb: &'static str) -> Right {
+    pub(crate) fn right(&self, verb: &'static str) -> Right {
         Right { verb, resource: self.resource.clone(), namespace: self.namespace.clone() }
+    }
+
+    /// The fault when there is no such namespace.
+    pub(crate) fn no_namespace(&self) -> Fault {
+        let namespace = self.namespace.clone();
+        Fault::NotFound { kind: "namespace", name: namespace.clone(), namespace }
+    }
+
+    /// The fault when an object of that name is somebody else's.
+    pub(crate) fn not_ours(&self) -> Fault {
+        Fault::Conflict {
+            why: format!(
+                "{self} exists and was not made by this policy system for this executor: remove it, or choose another \
+                 namespace"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}` of {} in namespace `{}`", self.name, self.resource, self.namespace)
     }
 }
 
@@ -53,12 +76,7 @@ impl Cluster {
         let call = Call::custom(place.right("patch"), place.path.clone(), |path| {
             path.patch(&place.name, &params, &Patch::Apply(manifest))
         });
-        let missing = || Fault::NotFound {
-            kind: "namespace",
-            name: place.namespace.clone(),
-            namespace: place.namespace.clone(),
-        };
-        self.ask(call).await?.ok_or_else(missing)
+        self.ask(call).await?.ok_or_else(|| place.no_namespace())
     }
 
     /// Removes the object that the manifest describes, with what it owns; says whether it was there.

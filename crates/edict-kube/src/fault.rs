@@ -78,7 +78,7 @@ pub enum Fault {
 /// A right in the sense of Kubernetes' roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
-    /// `get`, `list`, `watch`, `patch`, `delete`.
+    /// `get`, `list`, `watch`, `create`, `patch`, `delete`.
     pub verb: &'static str,
     /// With its API group: `pods`, `deployments.apps`.
     pub resource: String,
