@@ -2,7 +2,7 @@
 
 use crate::actions::Actions;
 use crate::audit::Audit;
-use crate::auth::Tokens;
+use crate::auth::{Scopes, Tokens};
 use crate::decisions::Decisions;
 use crate::decisions::log::DecisionLog;
 use crate::execution::Runner;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,
     pub(crate) common: Common,
+    /// Makes tokens for executors, functions and attempts.
+    pub(crate) scopes: Arc<Scopes>,
     /// Cancelled when the server is told to stop: what waits for something to happen answers then.
     pub(crate) stopping: CancellationToken,
 }

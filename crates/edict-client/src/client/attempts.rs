@@ -2,7 +2,9 @@
 
 use super::Client;
 use crate::Error;
-use crate::records::{AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+use crate::records::{
+    AttemptBrief, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
+};
 
 impl Client {
     /// Gives a runner the next attempts of jobs that wait for its executor.
@@ -23,5 +25,20 @@ impl Client {
     /// Ends an attempt.
     pub async fn finish_job(&self, executor: &str, finish: &FinishAttempt) -> Result<Taken, Error> {
         Ok(self.post(&["executor", executor, "jobs", "finish"], finish).await?.data)
+    }
+
+    /// What an attempt needs to know; for the executor that holds it, and for the attempt itself.
+    pub async fn attempt(&self, job: &str) -> Result<AttemptBrief, Error> {
+        self.get(&["jobs", job, "attempt"]).await
+    }
+
+    /// As [`log_job`](Self::log_job), for the attempt itself.
+    pub async fn log_attempt(&self, log: &AttemptLog) -> Result<Taken, Error> {
+        Ok(self.post(&["jobs", &log.job_id, "attempt", "log"], log).await?.data)
+    }
+
+    /// As [`finish_job`](Self::finish_job), for the attempt itself.
+    pub async fn finish_attempt(&self, finish: &FinishAttempt) -> Result<Taken, Error> {
+        Ok(self.post(&["jobs", &finish.held.job_id, "attempt", "finish"], finish).await?.data)
     }
 }

@@ -3,7 +3,9 @@
 use super::reply::{self, header};
 use super::{Client, PolicyCode};
 use crate::Error;
-use crate::records::{AssignedFunction, ContextOp, Function, FunctionChanges, FunctionStatus, PolicyState};
+use crate::records::{
+    AssignedFunction, ContextOp, Function, FunctionChanges, FunctionStatus, FunctionToken, PolicyState,
+};
 use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -28,6 +30,11 @@ impl Client {
     /// Keeps what a management command changed of a function, and returns all such changes together.
     pub async fn change_function(&self, name: &str, change: &PolicyState) -> Result<FunctionChanges, Error> {
         Ok(self.patch(&["function", name, "changes"], change).await?.data)
+    }
+
+    /// A token for a function's replicas.
+    pub async fn function_token(&self, name: &str) -> Result<FunctionToken, Error> {
+        Ok(self.post(&["function", name, "token"], &serde_json::json!({})).await?.data)
     }
 
     /// Downloads the code that a function's replicas run.

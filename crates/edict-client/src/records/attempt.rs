@@ -1,6 +1,6 @@
 //! What executors and the policy system tell each other about the attempts of jobs.
 
-use super::{Job, LogRecord, RunFault};
+use super::{Job, LogRecord, Policy, PolicyState, RunFault};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -31,6 +31,21 @@ pub struct ClaimedJob {
     /// The edition of the policy that is current; null when there is no such policy any more.
     #[serde(default)]
     pub edition: Option<String>,
+    /// A token that is good for this attempt only, for an executor that has it run elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// What an attempt that runs in a process of its own needs to know: reply of `GET /jobs/<job_id>/attempt`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AttemptBrief {
+    /// The job, with this attempt counted.
+    pub claimed: ClaimedJob,
+    /// Its policy as it is now; null when there is none any more.
+    pub policy: Option<Policy>,
+    /// What management commands changed of the policy on the job's executor.
+    pub state: PolicyState,
 }
 
 /// Body of `POST /executor/<id>/jobs/renew`.
@@ -38,8 +53,11 @@ pub struct ClaimedJob {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenewJobs {
-    /// Differs from process to process.
+    /// Differs from process to process, unless jobs outlive the process.
     pub runner_id: String,
+    /// How long the runner's jobs stay its own without hearing from it. 10 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_seconds: Option<u32>,
 }
 
 /// A job that a runner holds.
@@ -82,6 +100,8 @@ pub enum AttemptEnd {
     Failed(RunFault),
     /// It was given up for reasons that are not the job's, which shall be tried again.
     Returned,
+    /// What ran it is gone: its pod was evicted, or its node is away.
+    Lost,
 }
 
 /// What an attempt printed and logged: body of `POST /executor/<id>/jobs/log`.

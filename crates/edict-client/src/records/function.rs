@@ -293,3 +293,11 @@ pub struct FunctionChanges {
     #[serde(flatten)]
     pub changes: PolicyState,
 }
+
+/// Reply of `POST /function/<function_id>/token`: what a replica in a pod presents to the policy system.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FunctionToken {
+    /// Good for reading the function and its code, and for its context; until the function is removed.
+    pub token: String,
+}

@@ -19,7 +19,9 @@ mod policy;
 
 pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
-pub use attempt::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken};
+pub use attempt::{
+    AttemptBrief, AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
+};
 pub use audit::{
     AuditCount, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,
 };
@@ -33,7 +35,7 @@ pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRec
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
     AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
-    FunctionStatus, ManageFunction, ReplicaAnswer,
+    FunctionStatus, FunctionToken, ManageFunction, ReplicaAnswer,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};

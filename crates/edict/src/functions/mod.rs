@@ -21,6 +21,7 @@ pub(crate) mod remove;
 mod room;
 mod route;
 pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod update;
 mod wait;
 

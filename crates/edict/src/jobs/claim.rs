@@ -1,7 +1,7 @@
 //! `POST /executor/<executor_id>/jobs/claim`
 
 use crate::app::App;
-use crate::auth::Operator;
+use crate::auth::{Operator, Scope};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::executors::LOCAL;
 use crate::http::{Body, Data, Path, Reply};
@@ -29,6 +29,12 @@ pub(crate) async fn claim(
         // So that the executor need not ask for it; without one it asks, and hears that there is no such policy.
         let policy = app.registry.compiled(&claimed.job.policy_rule_uri).await.ok();
         claimed.edition = policy.map(|policy| policy.edition.clone());
+        let job = &claimed.job;
+        claimed.token = Some(app.scopes.mint(&Scope::Attempt {
+            job_id: job.job_id.clone(),
+            revision: claimed.revision,
+            policy: job.policy_rule_uri.clone(),
+        }));
     }
     Ok(Data::new(claimed))
 }

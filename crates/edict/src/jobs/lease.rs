@@ -18,8 +18,8 @@ use edict_filter::Dialect;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A runner that has been silent for this long has lost its jobs.
-const LEASE: Duration = Duration::from_secs(10);
+/// A runner that has been silent for this long has lost its jobs, unless it asked for longer.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 
 /// What a runner itself takes for its lease, reckoned from before it last said that it lives.
 pub(super) const OWN_LEASE: Duration = Duration::from_secs(8);
@@ -41,14 +41,21 @@ impl Queue {
     }
 
     /// Renews a runner's lease; returns what it holds.
-    pub(super) async fn renew(&self, executor_id: &str, runner_id: &str) -> Result<Vec<HeldJob>, ApiError> {
+    /// `lease` is how long it lasts.
+    pub(super) async fn renew(
+        &self,
+        executor_id: &str,
+        runner_id: &str,
+        lease: Duration,
+    ) -> Result<Vec<HeldJob>, ApiError> {
         if executor_id != LOCAL || !self.alone() {
             let clock = clock(self.store.dialect());
             let sql = format!(
-                "INSERT INTO runners (runner_id, executor_id, seen_at) VALUES ($1, $2, {clock}) \
-                 ON CONFLICT (runner_id) DO UPDATE SET seen_at = excluded.seen_at"
+                "INSERT INTO runners (runner_id, executor_id, seen_at, lease) VALUES ($1, $2, {clock}, $3) \
+                 ON CONFLICT (runner_id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease"
             );
-            self.store.execute(Statement::new(sql).bind(runner_id).bind(executor_id)).await?;
+            let statement = Statement::new(sql).bind(runner_id).bind(executor_id).bind(crate::micros(lease));
+            self.store.execute(statement).await?;
         }
         Ok(self.held(runner_id).await?)
     }
@@ -78,9 +85,9 @@ impl Queue {
         let local = if self.alone() { " AND executor_id <> 'local'" } else { "" };
         let sql = format!(
             "runner_id IS NOT NULL{local} AND NOT EXISTS (SELECT 1 FROM runners \
-             WHERE runners.runner_id = jobs.runner_id AND runners.seen_at >= {clock} - $1)"
+             WHERE runners.runner_id = jobs.runner_id AND runners.seen_at >= {clock} - runners.lease)"
         );
-        self.take_over(Statement::new(select(dialect, &sql)).bind(lease)).await?;
+        self.take_over(Statement::new(select(dialect, &sql))).await?;
         self.fail_homeless().await?;
         let sql =
             format!("SELECT count(*) FROM runners WHERE executor_id = 'local' AND seen_at >= {clock} - $1");
@@ -92,8 +99,8 @@ impl Queue {
     /// Removes finished jobs that are older than `keep`, their logs, and runners that are long gone.
     pub(crate) async fn forget_old(&self, keep: Duration) -> Result<(), ApiError> {
         let clock = clock(self.store.dialect());
-        let sql = format!("DELETE FROM runners WHERE seen_at < {clock} - $1");
-        self.store.execute(Statement::new(sql).bind(crate::micros(LEASE * 60))).await?;
+        let sql = format!("DELETE FROM runners WHERE seen_at < {clock} - 60 * lease");
+        self.store.execute(Statement::new(sql)).await?;
         let before = crate::timestamp(time::OffsetDateTime::now_utc() - keep);
         loop {
             let old =

@@ -11,6 +11,7 @@ pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod logs;
 mod metrics;
+pub(crate) mod own;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod read;

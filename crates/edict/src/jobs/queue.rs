@@ -177,6 +177,10 @@ impl Queue {
         let Found { mut job, revision, lost, excused } = found;
         let was = job.job_status;
         let returned = i64::from(matches!(change, Change::End(AttemptEnd::Returned)));
+        let change = match change {
+            Change::End(AttemptEnd::Lost) => Change::Lost,
+            change => change,
+        };
         let lost_now = i64::from(matches!(change, Change::Lost));
         let delay = match change {
             Change::End(end) => settle(&mut job, excused, end),
@@ -299,7 +303,13 @@ pub(super) fn found((doc, revision, lost, returned): FoundRow) -> Result<Found, 
 impl Found {
     /// As its runner knows it.
     pub(super) fn claimed(self) -> ClaimedJob {
-        ClaimedJob { job: self.job, revision: self.revision, excused: self.excused, edition: None }
+        ClaimedJob {
+            job: self.job,
+            revision: self.revision,
+            excused: self.excused,
+            edition: None,
+            token: None,
+        }
     }
 }
 

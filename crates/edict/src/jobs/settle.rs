@@ -23,7 +23,7 @@ pub(super) fn settle(job: &mut Job, excused: u32, end: AttemptEnd) -> Option<Dur
             job.error = None;
             None
         }
-        AttemptEnd::Returned => Some(RETURN_DELAY),
+        AttemptEnd::Returned | AttemptEnd::Lost => Some(RETURN_DELAY),
         AttemptEnd::Failed(fault) => {
             let counted = job.attempts.saturating_sub(excused).max(1);
             let again = may_pass(&fault) && counted <= job.backoff_limit;

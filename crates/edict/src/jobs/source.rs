@@ -1,6 +1,7 @@
 //! Where a worker gets jobs from and reports on them: the queue beside it, or the policy system that its executor
 //! registered with.
 
+use super::lease::LEASE;
 use super::queue::Queue;
 use crate::error::ApiError;
 use crate::execution::relay;
@@ -50,9 +51,9 @@ impl Source {
     /// Renews the runner's lease; returns what it holds.
     pub(super) async fn renew(&self, executor_id: &str, runner_id: &str) -> Result<Vec<HeldJob>, ApiError> {
         match self {
-            Self::Queue(queue) => queue.renew(executor_id, runner_id).await,
+            Self::Queue(queue) => queue.renew(executor_id, runner_id, LEASE).await,
             Self::Remote(client) => {
-                let renew = RenewJobs { runner_id: runner_id.to_owned() };
+                let renew = RenewJobs { runner_id: runner_id.to_owned(), lease_seconds: None };
                 client.renew_jobs(executor_id, &renew).await.map_err(relay)
             }
         }

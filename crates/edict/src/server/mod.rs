@@ -9,7 +9,7 @@ use crate::actions::Actions;
 use crate::app::{App, BodyLimit, Common, Shared};
 use crate::assets::storage::{Storage, StorageError};
 use crate::audit::Audit;
-use crate::auth::{Role, Tokens};
+use crate::auth::{Role, Scopes, Tokens};
 use crate::decisions::log::DecisionLog;
 use crate::decisions::{self, Decisions};
 use crate::error::ApiError;
@@ -144,6 +144,8 @@ async fn build(
         url => url.to_owned(),
     };
     let tenure = Tenure::new(store.clone(), address, token);
+    let scopes = Arc::new(Scopes::open(store.clone()).await?);
+    let tokens = tokens.with_scopes(Arc::clone(&scopes));
     let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
     let common = common(settings, tokens, metrics);
     let wakes = Wakes::new(store.clone(), registry.http.clone());
@@ -172,6 +174,7 @@ async fn build(
         decision_log,
         public_url,
         common,
+        scopes,
         stopping: CancellationToken::new(),
     }))
 }

@@ -4,6 +4,10 @@
 //! Without, the server listens on loopback only and is open to it; then requests that a web page could have caused
 //! are refused (see [`open_request_is_local`]).
 
+mod scope;
+
+pub(crate) use scope::{Scope, Scopes};
+
 use crate::error::{ApiError, Code};
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
@@ -46,19 +50,23 @@ impl Role {
 /// same time whatever is presented.
 #[derive(Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub(crate) struct Tokens(Vec<([u8; 32], Role)>);
+pub(crate) struct Tokens {
+    known: Vec<([u8; 32], Role)>,
+    /// Tokens that Edict gives out itself, where they are taken.
+    scopes: Option<Arc<Scopes>>,
+}
 
 impl Tokens {
     const SHORTEST: usize = 12;
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 
     fn role(&self, token: &str) -> Option<Role> {
         let presented = Sha256::digest(token.as_bytes());
         let mut found = None;
-        for (digest, role) in &self.0 {
+        for (digest, role) in &self.known {
             if bool::from(digest.as_slice().ct_eq(presented.as_slice())) {
                 found = found.max(Some(*role));
             }
@@ -66,9 +74,21 @@ impl Tokens {
         found
     }
 
+    /// What the request's token is good for, if Edict gave it out itself. An open server asks for none.
+    fn scope(&self, headers: &HeaderMap) -> Option<(Arc<Scopes>, Scope)> {
+        let scopes = self.scopes.as_ref().filter(|_| !self.is_empty())?;
+        scopes.read(presented(headers)?).map(|scope| (Arc::clone(scopes), scope))
+    }
+
     /// Also accepts `token` with `role`.
     pub(crate) fn with(mut self, token: &str, role: Role) -> Self {
-        self.0.push((Sha256::digest(token.as_bytes()).into(), role));
+        self.known.push((Sha256::digest(token.as_bytes()).into(), role));
+        self
+    }
+
+    /// Also accepts tokens that these scopes have made.
+    pub(crate) fn with_scopes(mut self, scopes: Arc<Scopes>) -> Self {
+        self.scopes = Some(scopes);
         self
     }
 }
@@ -90,13 +110,13 @@ impl TryFrom<Vec<String>> for Tokens {
             }
             tokens.insert(<[u8; 32]>::from(Sha256::digest(token.as_bytes())), role);
         }
-        Ok(Self(tokens.into_iter().collect()))
+        Ok(Self { known: tokens.into_iter().collect(), scopes: None })
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({} configured)", self.0.len())
+        write!(f, "Tokens({} configured)", self.known.len())
     }
 }
 
@@ -118,7 +138,11 @@ macro_rules! role_extractor {
             type Rejection = ApiError;
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-                authorize(&Arc::from_ref(state), &parts.headers, Role::$name).map(|()| Self)
+                let tokens: Arc<Tokens> = Arc::from_ref(state);
+                if let Some((scopes, scope)) = tokens.scope(&parts.headers) {
+                    return scopes.admit(&scope, parts, Role::$name).await.map(|()| Self);
+                }
+                authorize(&tokens, &parts.headers, Role::$name).map(|()| Self)
             }
         }
     )*};
@@ -134,13 +158,7 @@ pub(crate) fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Role) -> R
     if tokens.is_empty() {
         return open_request_is_local(headers);
     }
-    let presented = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let Some(token) = presented else {
+    let Some(token) = presented(headers) else {
         return Err(ApiError::new(
             Code::Unauthorized,
             "this server wants a token: send the header `Authorization: Bearer <token>`",
@@ -154,6 +172,12 @@ pub(crate) fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Role) -> R
         )),
         Some(_) => Ok(()),
     }
+}
+
+/// The token that a request carries.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// Keeps web pages out of an open server: a browser on this machine can reach loopback, so a page from elsewhere

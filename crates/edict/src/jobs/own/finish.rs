@@ -1,0 +1,50 @@
+//! `POST /jobs/<job_id>/attempt/finish`
+
+use crate::app::App;
+use crate::auth::Operator;
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::http::{Data, LargeBody, Path, Reply};
+use axum::extract::State;
+use edict_client::records::{FinishAttempt, Taken};
+
+/// Ends an attempt: with its result, with why it failed, or handed back. One that is no longer the job's has no say.
+#[utoipa::path(
+    post,
+    path = "/jobs/{job_id}/attempt/finish",
+    tag = "jobs",
+    operation_id = "finish_attempt",
+    params(("job_id" = String, Path)),
+    request_body = FinishAttempt,
+    responses((status = 200, body = Reply<Taken>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn finish(
+    _: Operator,
+    State(app): State<App>,
+    Path(job_id): Path<String>,
+    LargeBody(finish): LargeBody<FinishAttempt>,
+) -> Result<Data<Taken>, ApiError> {
+    let FinishAttempt { held, end, log } = finish;
+    same_job(&job_id, &held.job_id)?;
+    if let Some(log) = &log {
+        same_job(&job_id, &log.job_id)?;
+    }
+    let executor_id = match app.jobs.queue.find(&job_id).await {
+        Ok(found) => found.job.executor_id,
+        Err(error) if error.code() == Code::JobNotFound => return Ok(Data::new(Taken { taken: false })),
+        Err(error) => return Err(error),
+    };
+    let taken = app.jobs.queue.finish_held(&executor_id, &held, end, log.as_ref()).await?;
+    Ok(Data::new(Taken { taken }))
+}
+
+/// The path, for which the token is good, and the body must name the same job.
+pub(super) fn same_job(path: &str, body: &str) -> Result<(), ApiError> {
+    if path == body {
+        return Ok(());
+    }
+    let body = crate::shorten(body);
+    Err(ApiError::new(
+        Code::InvalidField,
+        format!("field `job_id` must be the path's, `{path}`, got `{body}`"),
+    ))
+}
