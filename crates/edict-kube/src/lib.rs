@@ -18,6 +18,8 @@ mod settle;
 mod shows;
 mod target;
 mod words;
+mod workloads;
+pub use workloads::*;
 
 pub use action::Action;
 pub use cluster::{Cluster, ConnectError};

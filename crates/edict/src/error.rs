@@ -109,6 +109,7 @@ codes! {
     NodeFailed "node_failed" BAD_GATEWAY,
     GraphOutputInvalid "graph_output_invalid" BAD_GATEWAY,
     ExecutorUnreachable "executor_unreachable" BAD_GATEWAY,
+    PodFailed "pod_failed" BAD_GATEWAY,
     ClusterRefused "cluster_refused" BAD_GATEWAY,
     ActionFailed "action_failed" BAD_GATEWAY,
     ActionInterrupted "action_interrupted" BAD_GATEWAY,

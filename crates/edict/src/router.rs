@@ -4,6 +4,7 @@
 use crate::app::{App, Common};
 use crate::error::{ApiError, Code};
 use crate::executors::process::ExecutorApp;
+use crate::functions::pod::ReplicaApp;
 use crate::{actions, assets, audit, decisions, executors, functions, graphs, health, http, jobs, policies};
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -111,6 +112,15 @@ fn executor_routes() -> OpenApiRouter<ExecutorApp> {
         .routes(routes!(functions::process::function_logs))
 }
 
+/// The routes of a function's replica that is a process of its own.
+fn replica_routes() -> OpenApiRouter<ReplicaApp> {
+    OpenApiRouter::with_openapi(Replica::openapi())
+        .routes(routes!(functions::pod::call))
+        .routes(routes!(functions::pod::manage))
+        .routes(routes!(functions::pod::state))
+        .routes(routes!(functions::pod::logs))
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -132,6 +142,10 @@ struct System;
 #[derive(OpenApi)]
 #[openapi(info(title = "Edict policy executor", description = "Runs policies."), modifiers(&Tokens))]
 struct Executor;
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Edict function", description = "One replica of a function."), modifiers(&Tokens))]
+struct Replica;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -171,6 +185,13 @@ pub(crate) fn executor(app: ExecutorApp) -> Router {
     let (routes, openapi) = described(executor_routes());
     let common = app.common();
     finish(routes.with_state(app), openapi, common.clone(), get(health::ready).with_state(common))
+}
+
+/// A function's replica.
+pub(crate) fn replica(app: ReplicaApp) -> Router {
+    let (routes, openapi) = described(replica_routes());
+    let (common, ready) = (app.common(), get(functions::pod::ready).with_state(app.clone()));
+    finish(routes.with_state(app), openapi, common, ready)
 }
 
 /// The policy engine.

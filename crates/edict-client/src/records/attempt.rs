@@ -1,6 +1,6 @@
 //! What executors and the policy system tell each other about the attempts of jobs.
 
-use super::{Job, LogRecord, Policy, PolicyState, RunFault};
+use super::{ExecutionLimits, Job, LogRecord, Policy, PolicyState, RunFault};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -31,6 +31,9 @@ pub struct ClaimedJob {
     /// The edition of the policy that is current; null when there is no such policy any more.
     #[serde(default)]
     pub edition: Option<String>,
+    /// The policy's limits, for an executor that sets a place for it aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ExecutionLimits>,
     /// A token that is good for this attempt only, for an executor that has it run elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,

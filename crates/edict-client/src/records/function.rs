@@ -3,6 +3,7 @@
 use super::{Alloc, Labels, LogRecord, Object, PolicyState, RunFault};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Body of `POST /function/deployments/create/<executor_id>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -300,4 +301,29 @@ pub struct FunctionChanges {
 pub struct FunctionToken {
     /// Good for reading the function and its code, and for its context; until the function is removed.
     pub token: String,
+}
+
+/// What a replica in a pod was made from: reply of its `GET /state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReplicaState {
+    /// Tells apart what the function's record asks for.
+    pub edition: String,
+    /// The version of the changes by management commands that are in it.
+    pub changes_version: u64,
+}
+
+/// What a replica in a pod answered to a management command: reply of its `POST /manage`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManagedReplica {
+    /// What `management` returned.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub result: Box<RawValue>,
+    /// `self.settings` after it, when it changed them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub settings: Option<Box<RawValue>>,
+    /// `self.parameters` after it, when it changed them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub parameters: Option<Box<RawValue>>,
 }

@@ -35,7 +35,7 @@ pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRec
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
     AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
-    FunctionStatus, FunctionToken, ManageFunction, ReplicaAnswer,
+    FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer, ReplicaState,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};

@@ -59,6 +59,13 @@ impl Home {
         Self::Remote(Remote { client, executor_id, keep: kept(max_warm), compiled: DashMap::new() })
     }
 
+    /// The policy system behind `client`, for one attempt of this policy: its token is good for no other.
+    pub(crate) fn of_attempt(client: Client, executor_id: String, policy: Compiled) -> Self {
+        let compiled = DashMap::new();
+        compiled.insert(policy.uri.clone(), (Instant::now(), Arc::new(policy)));
+        Self::Remote(Remote { client, executor_id, keep: 1, compiled })
+    }
+
     /// The policy, ready to run; `edition` is the current one, if the caller knows it.
     pub(crate) async fn compiled(&self, uri: &str, edition: Option<&str>) -> Result<Arc<Compiled>, ApiError> {
         match self {

@@ -7,6 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod execute;
 pub(crate) mod hardware;
 pub(crate) mod heartbeat;
+pub(crate) mod pods;
 pub(crate) mod process;
 pub(crate) mod query;
 pub(crate) mod read;

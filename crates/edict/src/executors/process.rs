@@ -2,6 +2,7 @@
 //! alive, and runs what is sent to it.
 
 use super::execute::{Answer, Options};
+use super::pods::Pods;
 use super::remote::EDITION;
 use super::wake::Bell;
 use super::{hardware, status};
@@ -11,11 +12,12 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::execution::{Home, Runner, start_tools};
 use crate::functions::fleet::Fleet;
 use crate::http::{Body, Data, Parameters};
+use crate::jobs::cluster::Cluster;
 use crate::jobs::source::Source;
-use crate::jobs::worker::Worker;
+use crate::jobs::worker::{self, Worker};
 use crate::policies::record::check_name;
 use crate::server::{Listeners, Ready, ServeError, common, leave, random_token, stop_signal};
-use crate::settings::Settings;
+use crate::settings::{Backend, Settings};
 use crate::{router, telemetry};
 use axum::Json;
 use axum::extract::{FromRef, State};
@@ -133,9 +135,17 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let token = random_token();
     let tokens = settings.auth_tokens.clone().with(&token, Role::Operator);
     let bell = Bell::default();
-    let fleet = Fleet::new(Arc::clone(&runner), home, None, bell.clone(), &settings);
+    let pods = match settings.backend {
+        Backend::Process => None,
+        Backend::Kubernetes => Some(Pods::open(&settings, &id).await?),
+    };
+    let fleet = Fleet::new((Arc::clone(&runner), pods.clone()), home, None, bell.clone(), &settings);
     let source = Source::Remote(client.clone());
-    let worker = Worker::new(source, Arc::clone(&runner), &id, settings.max_jobs, bell.clone());
+    let carrier = match &pods {
+        None => worker::Backend::Processes(Arc::clone(&runner)),
+        Some(pods) => worker::Backend::Cluster(Cluster::new(Arc::clone(pods), client.clone())),
+    };
+    let worker = Worker::new(source, carrier, &id, settings.max_jobs, bell.clone());
     let common = common(&settings, tokens, metrics);
     let app =
         ExecutorApp { runner: Arc::clone(&runner), fleet: Arc::clone(&fleet), bell, common: common.clone() };
@@ -189,7 +199,8 @@ fn advertised(settings: &Settings, listeners: &Listeners) -> Result<String, Serv
     }
 }
 
-fn client(settings: &Settings) -> Result<Client, ServeError> {
+/// The way to the policy system, as the settings tell it.
+pub(crate) fn client(settings: &Settings) -> Result<Client, ServeError> {
     let builder = Client::builder(&settings.server_url).timeout(Duration::from_secs(60));
     let builder = match settings.server_token.given() {
         Some(token) => builder.token(token).map_err(|error| ServeError::Registration(error.to_string()))?,

@@ -38,6 +38,14 @@ impl Home {
         }
     }
 
+    /// A token for a function's replicas in pods.
+    pub(crate) async fn function_token(&self, name: &str) -> Result<String, ApiError> {
+        match self {
+            Self::Registry(_) => Err(ApiError::internal("the functions of this executor have no pods")),
+            Self::Remote(remote) => Ok(remote.client.function_token(name).await.map_err(relay)?.token),
+        }
+    }
+
     /// Keeps what a management command changed of a function, and returns all such changes together.
     pub(crate) async fn change_function(
         &self,

@@ -57,7 +57,7 @@ pub(crate) async fn logs(
     let lines = limit.lines()?;
     if headers.contains_key(PASSED_ON) {
         let service = app.functions.fleet.service(&name).ok_or_else(|| moved(&name))?;
-        return Ok(Data::new(service.logs(lines)));
+        return Ok(Data::new(service.logs(lines).await));
     }
     Ok(Data::new(app.functions.logs(&name, lines).await?))
 }
@@ -65,7 +65,7 @@ pub(crate) async fn logs(
 impl Functions {
     async fn logs(&self, name: &str, lines: usize) -> Result<Vec<FunctionLog>, ApiError> {
         match self.place(name).await? {
-            Place::Here(service) => Ok(service.logs(lines)),
+            Place::Here(service) => Ok(service.logs(lines).await),
             Place::There(_) => {
                 let path = format!("function/{name}/logs?limit={lines}");
                 let reply: Passed<_> = self.pass_on(name, (Method::GET, &path), Bytes::new()).await?;

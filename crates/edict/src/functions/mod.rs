@@ -13,6 +13,7 @@ pub(crate) mod fleet;
 mod home;
 pub(crate) mod logs;
 pub(crate) mod manage;
+pub(crate) mod pod;
 pub(crate) mod process;
 pub(crate) mod query;
 pub(crate) mod read;

@@ -64,7 +64,7 @@ pub(crate) async fn function_logs(
     Parameters(limit): Parameters<Limit>,
 ) -> Result<Data<Vec<FunctionLog>>, ApiError> {
     let service = find(&app, &name).await?;
-    Ok(Data::new(service.logs(limit.lines()?)))
+    Ok(Data::new(service.logs(limit.lines()?).await))
 }
 
 /// The function, which may have been deployed just now.

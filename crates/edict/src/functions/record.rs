@@ -4,6 +4,7 @@ use crate::error::{ApiError, Code};
 use crate::execution::Compiled;
 use edict_client::records::{Autoscaling, Function, FunctionChanges, Object, Policy};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// Fields that only the server sets.
 pub(super) const OWN_FIELDS: [&str; 8] = [
@@ -108,6 +109,18 @@ pub(super) fn compile(function: &Function, changes: FunctionChanges) -> Result<C
     policy.policy_settings.extend(function.policy_rule_settings.clone());
     policy.policy_parameters.extend(function.policy_rule_parameters.clone());
     Compiled::new(policy, changes.changes)
+}
+
+/// Tells apart what a function's record asks of its replicas: those of one edition are interchangeable.
+pub(super) fn edition(function: &Function) -> String {
+    let parts = json!([
+        function.created_at,
+        function.function_policy_data,
+        function.policy_rule_settings,
+        function.policy_rule_parameters,
+    ]);
+    let digest = Sha256::digest(parts.to_string().as_bytes());
+    hex::encode(digest.get(..10).unwrap_or_default())
 }
 
 /// Checks the function's settings and parameters against its policy's schemas.

@@ -26,17 +26,23 @@ pub(crate) async fn claim(
     not_local(&executor_id)?;
     let mut claimed = app.jobs.queue.claim(&executor_id, &claim).await?;
     for claimed in &mut claimed {
-        // So that the executor need not ask for it; without one it asks, and hears that there is no such policy.
-        let policy = app.registry.compiled(&claimed.job.policy_rule_uri).await.ok();
-        claimed.edition = policy.map(|policy| policy.edition.clone());
-        let job = &claimed.job;
-        claimed.token = Some(app.scopes.mint(&Scope::Attempt {
-            job_id: job.job_id.clone(),
-            revision: claimed.revision,
-            policy: job.policy_rule_uri.clone(),
-        }));
+        complete(&app, claimed).await;
     }
     Ok(Data::new(claimed))
+}
+
+/// Adds what the executor would have to ask for. Without an edition it asks, and hears that there is no such policy.
+pub(super) async fn complete(app: &App, claimed: &mut ClaimedJob) {
+    let job = &claimed.job;
+    if let Ok(policy) = app.registry.compiled(&job.policy_rule_uri).await {
+        claimed.edition = Some(policy.edition.clone());
+        claimed.limits = Some(policy.limits.clone());
+    }
+    claimed.token = Some(app.scopes.mint(&Scope::Attempt {
+        job_id: job.job_id.clone(),
+        revision: claimed.revision,
+        policy: job.policy_rule_uri.clone(),
+    }));
 }
 
 /// The built-in executor's jobs are its own server's.

@@ -6,12 +6,14 @@
 mod attempt;
 pub(crate) mod cancel;
 pub(crate) mod claim;
+pub(crate) mod cluster;
 pub(crate) mod finish;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod logs;
 mod metrics;
 pub(crate) mod own;
+pub(crate) mod pod;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod read;

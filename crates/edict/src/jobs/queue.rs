@@ -308,6 +308,7 @@ impl Found {
             revision: self.revision,
             excused: self.excused,
             edition: None,
+            limits: None,
             token: None,
         }
     }

@@ -10,6 +10,7 @@ use edict_client::records::{
     AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A worker's source of jobs.
 pub(crate) enum Source {
@@ -17,6 +18,8 @@ pub(crate) enum Source {
     Queue(Arc<Queue>),
     /// For an executor of its own.
     Remote(Client),
+    /// For an attempt that runs in a process of its own: it reports, and gets nothing.
+    Attempt(Client),
 }
 
 impl Source {
@@ -24,7 +27,7 @@ impl Source {
     pub(super) fn needs_no_lease(&self) -> bool {
         match self {
             Self::Queue(queue) => queue.alone(),
-            Self::Remote(_) => false,
+            Self::Remote(_) | Self::Attempt(_) => false,
         }
     }
 
@@ -45,17 +48,25 @@ impl Source {
         match self {
             Self::Queue(queue) => queue.claim(executor_id, claim).await,
             Self::Remote(client) => client.claim_jobs(executor_id, claim).await.map_err(relay),
+            Self::Attempt(_) => Ok(Vec::new()),
         }
     }
 
     /// Renews the runner's lease; returns what it holds.
-    pub(super) async fn renew(&self, executor_id: &str, runner_id: &str) -> Result<Vec<HeldJob>, ApiError> {
+    pub(super) async fn renew(
+        &self,
+        executor_id: &str,
+        runner_id: &str,
+        lease: Option<Duration>,
+    ) -> Result<Vec<HeldJob>, ApiError> {
         match self {
             Self::Queue(queue) => queue.renew(executor_id, runner_id, LEASE).await,
             Self::Remote(client) => {
-                let renew = RenewJobs { runner_id: runner_id.to_owned(), lease_seconds: None };
+                let lease_seconds = lease.and_then(|lease| u32::try_from(lease.as_secs()).ok());
+                let renew = RenewJobs { runner_id: runner_id.to_owned(), lease_seconds };
                 client.renew_jobs(executor_id, &renew).await.map_err(relay)
             }
+            Self::Attempt(_) => Ok(Vec::new()),
         }
     }
 
@@ -64,6 +75,7 @@ impl Source {
         match self {
             Self::Queue(queue) => queue.log(log).await.map(drop),
             Self::Remote(client) => client.log_job(executor_id, log).await.map(drop).map_err(relay),
+            Self::Attempt(client) => client.log_attempt(log).await.map(drop).map_err(relay),
         }
     }
 
@@ -82,6 +94,10 @@ impl Source {
                 let finish = FinishAttempt { held, end, log };
                 client.finish_job(executor_id, &finish).await.map(|taken| taken.taken).map_err(relay)
             }
+            Self::Attempt(client) => {
+                let finish = FinishAttempt { held: held(claimed), end, log };
+                client.finish_attempt(&finish).await.map(|taken| taken.taken).map_err(relay)
+            }
         }
     }
 
@@ -89,6 +105,7 @@ impl Source {
     pub(super) async fn give_back(&self, executor_id: &str, held: HeldJob) -> Result<bool, ApiError> {
         match self {
             Self::Queue(queue) => queue.finish_held(executor_id, &held, AttemptEnd::Returned, None).await,
+            Self::Attempt(_) => Ok(false),
             Self::Remote(client) => {
                 let finish = FinishAttempt { held, end: AttemptEnd::Returned, log: None };
                 client.finish_job(executor_id, &finish).await.map(|taken| taken.taken).map_err(relay)

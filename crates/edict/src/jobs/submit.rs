@@ -112,7 +112,14 @@ async fn accept(
         let reply = Submitted { success: true, job_id: job.job_id.clone(), data: job };
         let response = (StatusCode::CREATED, Json(&reply)).into_response();
         if let Some(place) = place {
-            place.start(ClaimedJob { job: reply.data, revision: 1, excused: 0, edition: None, token: None });
+            place.start(ClaimedJob {
+                job: reply.data,
+                revision: 1,
+                excused: 0,
+                edition: None,
+                limits: None,
+                token: None,
+            });
         }
         Ok(response)
     });

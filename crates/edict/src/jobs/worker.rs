@@ -1,6 +1,7 @@
 //! Takes jobs of one executor as long as it has places for them, and sees each attempt to its end.
 
 use super::attempt::{self, Log};
+use super::cluster::{self, Cluster, Outcome};
 use super::lease::OWN_LEASE;
 use super::metrics;
 use super::source::Source;
@@ -10,7 +11,7 @@ use crate::executors::hardware::host_name;
 use crate::executors::wake::{Bell, LOOK};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use edict_client::records::{AttemptEnd, ClaimJobs, ClaimedJob, HeldJob};
+use edict_client::records::{AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, HeldJob};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +29,7 @@ const WATCH: Duration = Duration::from_millis(250);
 /// Runs the jobs of one executor in this process.
 pub(crate) struct Worker {
     source: Source,
-    runner: Arc<Runner>,
+    backend: Backend,
     executor_id: String,
     /// Tells this process from its predecessors and from others that serve the same executor.
     runner_id: String,
@@ -45,6 +46,14 @@ pub(crate) struct Worker {
     stopping: AtomicBool,
     /// When the lease was last known to be good; `None` before.
     renewed: Mutex<Option<Instant>>,
+}
+
+/// What attempts are carried out with.
+pub(crate) enum Backend {
+    /// Processes of this machine, which end with this one.
+    Processes(Arc<Runner>),
+    /// Pods, which go on without it.
+    Cluster(Arc<Cluster>),
 }
 
 /// Why a worker looks for jobs.
@@ -88,16 +97,20 @@ impl Worker {
     /// `bell` wakes it, `max_jobs` is how many attempts it carries out at the same time.
     pub(crate) fn new(
         source: Source,
-        runner: Arc<Runner>,
+        backend: Backend,
         executor_id: &str,
         max_jobs: usize,
         bell: Bell,
     ) -> Arc<Self> {
+        let runner_id = match &backend {
+            Backend::Processes(_) => uuid::Uuid::new_v4().to_string(),
+            Backend::Cluster(_) => Cluster::runner_id(executor_id),
+        };
         Arc::new(Self {
             source,
-            runner,
+            backend,
             executor_id: executor_id.to_owned(),
-            runner_id: uuid::Uuid::new_v4().to_string(),
+            runner_id,
             node_id: host_name(),
             max_jobs: u32::try_from(max_jobs).unwrap_or(u32::MAX),
             places: Arc::new(Semaphore::new(max_jobs)),
@@ -204,15 +217,20 @@ impl Worker {
     }
 
     /// Renews the lease, ends what is no longer ours, and gives back what we do not know of.
-    async fn renew(&self, doubts: &mut Doubts) -> Result<(), ApiError> {
+    async fn renew(self: &Arc<Self>, doubts: &mut Doubts) -> Result<(), ApiError> {
         let began = Instant::now();
         let known: HashSet<String> = self.here.iter().map(|entry| entry.key().clone()).collect();
-        let held = self.source.renew(&self.executor_id, &self.runner_id).await?;
+        let lease = self.cluster().map(|_| cluster::LEASE);
+        let held = self.source.renew(&self.executor_id, &self.runner_id, lease).await?;
         *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
         let gone: HashSet<String> =
             known.iter().filter(|known| held.iter().all(|held| held.job_id != **known)).cloned().collect();
         let unknown: HashSet<HeldJob> =
-            held.into_iter().filter(|held| !known.contains(&held.job_id)).collect();
+            held.iter().cloned().filter(|held| !known.contains(&held.job_id)).collect();
+        if let Some(cluster) = self.cluster() {
+            let here = self.here.iter().map(|entry| entry.key().clone());
+            cluster.sweep(&held.iter().map(|held| held.job_id.clone()).chain(here).collect());
+        }
         // What is being accepted right now is here before it is held.
         gone.iter()
             .filter(|job| self.is_remote() || doubts.gone.contains(*job))
@@ -220,11 +238,36 @@ impl Worker {
         // What a reply brought that was lost on its way is held by us and not here; but so is what was accepted and
         // has ended since `known` was made: only what stays so is given back.
         for held in unknown.intersection(&doubts.unknown) {
-            tracing::warn!(job = held.job_id, "giving back a job that never arrived");
-            self.source.give_back(&self.executor_id, held.clone()).await?;
+            match self.cluster() {
+                Some(cluster) => self.adopt(cluster, held).await?,
+                None => {
+                    tracing::warn!(job = held.job_id, "giving back a job that never arrived");
+                    self.source.give_back(&self.executor_id, held.clone()).await?;
+                }
+            }
         }
         *doubts = Doubts { gone, unknown };
         Ok(())
+    }
+
+    /// Goes on with a job that this executor holds: its process before this one started it, or was about to.
+    async fn adopt(self: &Arc<Self>, cluster: &Cluster, held: &HeldJob) -> Result<(), ApiError> {
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(()) };
+        let claimed = cluster.adopt(&held.job_id).await?;
+        if claimed.revision == held.revision
+            && let Some(place) = self.take_in(&held.job_id, permit)
+        {
+            tracing::info!(job = held.job_id, "going on with a job that runs in the cluster");
+            place.start(claimed);
+        }
+        Ok(())
+    }
+
+    fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.backend {
+            Backend::Processes(_) => None,
+            Backend::Cluster(cluster) => Some(cluster),
+        }
     }
 
     /// Takes as many jobs as there are places.
@@ -280,7 +323,10 @@ impl Worker {
     }
 
     fn has_lease(&self) -> bool {
-        self.source.needs_no_lease() || self.since_renewal().is_some_and(|since| since < OWN_LEASE)
+        // Pods need none to be kept apart: an attempt's pods are ended before the next one starts.
+        self.source.needs_no_lease()
+            || self.cluster().is_some()
+            || self.since_renewal().is_some_and(|since| since < OWN_LEASE)
     }
 
     fn is_remote(&self) -> bool {
@@ -290,6 +336,10 @@ impl Worker {
     /// Takes no more jobs, waits up to `grace` for those that run, and gives back the rest.
     pub(crate) async fn stop(&self, grace: Duration) {
         self.stopping.store(true, Ordering::Release);
+        if self.cluster().is_some() {
+            // Its jobs go on; whoever comes next finds them.
+            return;
+        }
         let all_free = || self.places.acquire_many(self.max_jobs);
         if tokio::time::timeout(grace, all_free()).await.is_err() {
             self.here.iter().for_each(|entry| entry.value().ended.cancel());
@@ -317,10 +367,14 @@ impl Place {
     async fn run(mut self, claimed: ClaimedJob) {
         let log = Log::default();
         let worker = Arc::clone(&self.worker);
+        let runner = match &worker.backend {
+            Backend::Processes(runner) => runner,
+            Backend::Cluster(cluster) => return self.run_in(cluster, claimed).await,
+        };
         let end = tokio::select! {
             biased;
             () = self.here.ended.cancelled() => None,
-            end = attempt::run(&worker.runner, &worker.source, &claimed, &log) => Some(end),
+            end = attempt::run(runner, &worker.source, &claimed, &log) => Some(end),
         };
         // Before it is stored, so that who finds the job here still hears of its end.
         self.here.over.store(true, Ordering::SeqCst);
@@ -332,14 +386,30 @@ impl Place {
             None => return,
             Some(end) => end,
         };
-        self.report(&claimed, end, &log).await;
+        self.report(&claimed, end, || log.unsaved(&claimed)).await;
+    }
+
+    /// The same in a cluster.
+    async fn run_in(mut self, cluster: &Cluster, claimed: ClaimedJob) {
+        let outcome = tokio::select! {
+            biased;
+            () = self.here.ended.cancelled() => None,
+            outcome = cluster.run(&claimed) => Some(outcome),
+        };
+        self.here.over.store(true, Ordering::SeqCst);
+        self.free();
+        match outcome {
+            None => cluster.leave(&claimed.job.job_id, claimed.job.attempts).await,
+            Some(Outcome::Told) => {}
+            Some(Outcome::End(end, log)) => self.report(&claimed, end, || log.clone()).await,
+        }
     }
 
     /// Stores the attempt's end, as often as it takes while the job is ours.
-    async fn report(&self, claimed: &ClaimedJob, mut end: AttemptEnd, log: &Log) {
+    async fn report(&self, claimed: &ClaimedJob, mut end: AttemptEnd, log: impl Fn() -> Option<AttemptLog>) {
         let Worker { source, executor_id, .. } = &*self.worker;
         loop {
-            match source.finish(executor_id, claimed, end.clone(), log.unsaved(claimed)).await {
+            match source.finish(executor_id, claimed, end.clone(), log()).await {
                 Ok(_) => return,
                 Err(error) => {
                     tracing::warn!(

@@ -27,6 +27,7 @@ impl Listeners {
                 "system" => settings.system_port,
                 "engine" => settings.engine_port,
                 "actions" => settings.actions_port,
+                "function" => settings.function_port,
                 _ => settings.executor_port,
             };
             let address = SocketAddr::new(settings.bind, port);

@@ -23,7 +23,7 @@ use crate::graphs::Graphs;
 use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
-use crate::jobs::worker::Worker;
+use crate::jobs::worker::{Backend, Worker};
 use crate::notify::Notifier;
 use crate::policies::registry::{Parts, Registry};
 use crate::settings::{Settings, SettingsError};
@@ -150,7 +150,7 @@ async fn build(
     let common = common(settings, tokens, metrics);
     let wakes = Wakes::new(store.clone(), registry.http.clone());
     let home = Arc::clone(&runner.home);
-    let fleet = Fleet::new(Arc::clone(&runner), home, Some(tenure), wakes.local.clone(), settings);
+    let fleet = Fleet::new((Arc::clone(&runner), None), home, Some(tenure), wakes.local.clone(), settings);
     let log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
     let decision_log = Arc::new(log);
     let log = Arc::clone(&decision_log);
@@ -159,7 +159,13 @@ async fn build(
     let actions = Actions::new(settings, store.clone(), Arc::clone(&audit), Arc::clone(&decisions))?;
     let queue = Queue::new(store, Arc::clone(&wakes));
     let source = Source::Queue(Arc::clone(&queue));
-    let worker = Worker::new(source, Arc::clone(&runner), LOCAL, settings.max_jobs, wakes.local.clone());
+    let worker = Worker::new(
+        source,
+        Backend::Processes(Arc::clone(&runner)),
+        LOCAL,
+        settings.max_jobs,
+        wakes.local.clone(),
+    );
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),

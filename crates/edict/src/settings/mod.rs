@@ -65,6 +65,15 @@ pub(crate) struct Settings {
     pub(crate) executor_id: String,
     pub(crate) executor_port: u16,
     pub(crate) executor_url: String,
+    pub(crate) backend: Backend,
+    pub(crate) pod_namespace: String,
+    pub(crate) pod_image: String,
+    pub(crate) pod_pull_secret: String,
+    pub(crate) pod_cache: String,
+    pub(crate) pod_cpu_request: String,
+    pub(crate) system_id: String,
+    pub(crate) function_port: u16,
+    pub(crate) call_token: Secret,
     pub(crate) server_url: String,
     pub(crate) server_token: Secret,
     pub(crate) decisions_dir: PathBuf,
@@ -122,6 +131,14 @@ pub(crate) enum LogFormat {
 pub(crate) enum Sandbox {
     Auto,
     Strict,
+}
+
+/// What an executor runs jobs and functions with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    Process,
+    Kubernetes,
 }
 
 impl Settings {

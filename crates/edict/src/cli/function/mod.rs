@@ -1,4 +1,4 @@
-//! `edict function`: policies deployed as long-lived services.
+//! `edict function`: policies deployed as long-lived services. Without a subcommand, one replica, which is what runs in a pod.
 
 mod call;
 mod deploy;
@@ -11,6 +11,9 @@ use super::Global;
 use super::failure::Failure;
 use super::list::{Column, ListArgs};
 use super::output::Output;
+use super::serve;
+use crate::functions::pod;
+use crate::settings::SettingsArgs;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -44,9 +47,15 @@ const FIELDS: &[&str] = &[
 ];
 
 #[derive(Args)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct FunctionArgs {
     #[command(subcommand)]
-    command: FunctionCommand,
+    command: Option<FunctionCommand>,
+    /// The function of which this process serves one replica, as a pod of an executor does
+    #[arg(long = "replica-of", value_name = "FUNCTION", env = "EDICT_FUNCTION", required = true)]
+    replica_of: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 #[derive(Subcommand)]
@@ -78,8 +87,13 @@ enum FunctionCommand {
 }
 
 pub(crate) async fn run(args: FunctionArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(command) = args.command else {
+        let settings = serve::settings(&args.settings)?;
+        let function = args.replica_of.unwrap_or_default();
+        return pod::run(settings, &function).await.map_err(serve::failure);
+    };
     let client = global.client()?;
-    match args.command {
+    match command {
         FunctionCommand::Deploy(args) => deploy::run(args, &client, out).await,
         FunctionCommand::Update(args) => update::update(&args, &client, out).await,
         FunctionCommand::Scale(args) => update::scale(&args, &client, out).await,

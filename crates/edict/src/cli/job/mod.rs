@@ -1,4 +1,5 @@
-//! `edict job`: runs that are queued, survive restarts and end in exactly one final state.
+//! `edict job`: runs that are queued, survive restarts and end in exactly one final state. Without a subcommand, one attempt
+//! of a job, which is what runs in a pod.
 
 mod logs;
 mod submit;
@@ -8,6 +9,9 @@ use super::Global;
 use super::failure::Failure;
 use super::list::{Column, ListArgs};
 use super::output::Output;
+use super::serve;
+use crate::jobs::pod;
+use crate::settings::SettingsArgs;
 use clap::{Args, Subcommand};
 
 const COLUMNS: &[Column] = &[
@@ -43,9 +47,15 @@ const FIELDS: &[&str] = &[
 ];
 
 #[derive(Args)]
+#[command(subcommand_negates_reqs = true)]
 pub(crate) struct JobArgs {
     #[command(subcommand)]
-    command: JobCommand,
+    command: Option<JobCommand>,
+    /// The job whose attempt this process carries out, as a pod of an executor does
+    #[arg(long = "attempt-of", value_name = "JOB", env = "EDICT_JOB", required = true)]
+    attempt_of: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 #[derive(Subcommand)]
@@ -71,8 +81,13 @@ enum JobCommand {
 }
 
 pub(crate) async fn run(args: JobArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(command) = args.command else {
+        let settings = serve::settings(&args.settings)?;
+        let job = args.attempt_of.unwrap_or_default();
+        return pod::run(settings, &job).await.map_err(serve::failure);
+    };
     let client = global.client()?;
-    match args.command {
+    match command {
         JobCommand::Submit(args) => submit::run(args, &client, out).await,
         JobCommand::Wait(args) => wait::run(&args, &client, out).await,
         JobCommand::List(list) => {

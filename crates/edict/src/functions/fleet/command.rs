@@ -2,6 +2,7 @@
 
 use super::edition::Edition;
 use super::keeper::Surroundings;
+use super::replica::Body;
 use super::service::{Member, Service};
 use crate::error::{ApiError, Code};
 use edict_client::records::{FunctionChanges, ManageFunction, PolicyState, ReplicaAnswer};
@@ -29,13 +30,11 @@ impl Service {
         command: ManageFunction,
     ) -> Result<Answered, ApiError> {
         let _turn = self.managing.lock().await;
-        let data = Value::Object(command.data);
+        let data = Value::Object(command.data.clone());
         self.crew().edition.compiled.check_command(&command.action, &data)?;
-        let data = to_raw_value(&data).map_err(ApiError::internal)?;
         self.pass_gate_if_empty().await?;
         let first = self.first()?;
-        let told = first.replica.manage(&command.action, &data).await;
-        let managed = told.map_err(|error| self.explain(&first.edition.compiled.uri, error))?;
+        let managed = self.tell(&first, &command).await?;
         let others = match self.keep(around, &first, &managed).await {
             Ok(others) => others,
             Err(error) => {
@@ -44,20 +43,31 @@ impl Service {
                 return Err(error);
             }
         };
-        let asked = others.iter().map(|member| member.replica.manage(&command.action, &data));
+        let asked = others.iter().map(|member| self.tell(member, &command));
         let answers = futures::future::join_all(asked).await;
         let mut replicas = vec![answer(first.number, Ok(&managed))];
         for (member, told) in others.iter().zip(answers) {
             match told {
                 Ok(managed) => replicas.push(answer(member.number, Ok(&managed))),
                 Err(error) => {
-                    let error = self.explain(&member.edition.compiled.uri, error);
                     replicas.push(answer(member.number, Err(&error)));
                     self.discard(member.number);
                 }
             }
         }
         Ok(Answered { data: managed.result, replicas })
+    }
+
+    /// Sends one replica the command.
+    async fn tell(&self, member: &Member, command: &ManageFunction) -> Result<Managed, ApiError> {
+        match &member.replica {
+            Body::Pod(pod) => pod.manage(command).await,
+            Body::Process(replica) => {
+                let data = to_raw_value(&command.data).map_err(ApiError::internal)?;
+                let told = replica.manage(&command.action, &data).await;
+                told.map_err(|error| self.explain(&member.edition.compiled.uri, error))
+            }
+        }
     }
 
     async fn pass_gate_if_empty(&self) -> Result<(), ApiError> {
@@ -115,8 +125,8 @@ impl Service {
     /// Replaces a replica that is not in the state it should be in.
     fn discard(&self, number: u64) {
         if let Some(replica) = self.leave(number) {
-            let pool = Arc::clone(&self.pool);
-            tokio::spawn(async move { pool.retire(&replica, std::time::Duration::from_secs(30)).await });
+            let calls = self.calls.clone();
+            tokio::spawn(async move { calls.retire(&replica, std::time::Duration::from_secs(30)).await });
             self.poke.notify_one();
         }
     }

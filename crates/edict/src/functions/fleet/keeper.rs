@@ -5,14 +5,16 @@
 
 use super::autoscale::{Autoscaler, Usage};
 use super::edition::Edition;
+use super::replica::Body;
 use super::service::{Gate, Service, Wanted};
 use crate::error::ApiError;
 use crate::execution::{Home, Runner, describe};
+use crate::executors::pods::Pods;
 use crate::functions::{context, record};
 use edict_client::records::{Autoscaling, FunctionState, FunctionStatus, RunFault};
 use edict_runtime::{Birth, Fault, Replica};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -30,6 +32,10 @@ const CPU_STEP: u32 = 5;
 /// What services share.
 pub(super) struct Surroundings {
     pub(super) home: Arc<Home>,
+    /// For an executor on Kubernetes: its pods.
+    pub(super) pods: Option<Arc<Pods>>,
+    /// Set when this process goes: pods stay for the next one.
+    pub(super) leaving: AtomicBool,
     pub(super) runner: Arc<Runner>,
     /// A place per replica that this executor may run.
     pub(super) places: Arc<Semaphore>,
@@ -149,7 +155,7 @@ impl Keeper {
     /// Lets every replica finish what it does.
     async fn close(mut self) {
         self.starting.shutdown().await;
-        self.service.pool.close();
+        self.service.calls.close();
         self.service.gate.send_replace(Gate::Starting);
         let members = std::mem::take(&mut self.service.crew().members);
         for member in members {
@@ -241,11 +247,11 @@ impl Keeper {
         }
     }
 
-    fn retire(&mut self, replica: Arc<Replica>) {
-        let pool = Arc::clone(&self.service.pool);
+    fn retire(&mut self, replica: Body) {
+        let calls = self.service.calls.clone();
         let limit = self.service.crew().edition.compiled.limits.timeout_ms;
         let grace = limit.map_or(Duration::from_secs(30), Duration::from_millis) + GRACE;
-        self.retiring.spawn(async move { pool.retire(&replica, grace).await });
+        self.retiring.spawn(async move { calls.retire(&replica, grace).await });
     }
 
     /// Holds a place for each wanted replica, as far as there are any. Returns how many there are.
@@ -296,7 +302,7 @@ impl Keeper {
         self.started.retain(|(started, _)| *started != number);
         match result {
             Ok(replica) => {
-                if !self.service.join(number, Arc::clone(&replica), edition) {
+                if !self.service.join(number, Body::Process(Arc::clone(&replica)), edition) {
                     // What it was made from has been overtaken meanwhile.
                     replica.kill();
                     return;
@@ -418,7 +424,7 @@ impl Keeper {
 }
 
 /// The rule, if it is in force.
-fn active(rule: Option<&Autoscaling>) -> Option<&Autoscaling> {
+pub(super) fn active(rule: Option<&Autoscaling>) -> Option<&Autoscaling> {
     rule.filter(|rule| rule.enabled)
 }
 
@@ -451,7 +457,11 @@ async fn bear(
 }
 
 /// Writes a status whenever it has changed, the latest one only.
-async fn report(around: Arc<Surroundings>, name: String, mut status: watch::Receiver<FunctionStatus>) {
+pub(super) async fn report(
+    around: Arc<Surroundings>,
+    name: String,
+    mut status: watch::Receiver<FunctionStatus>,
+) {
     while status.changed().await.is_ok() {
         let now = status.borrow_and_update().clone();
         match around.home.report_function(&name, &now).await {

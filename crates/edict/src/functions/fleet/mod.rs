@@ -2,10 +2,14 @@
 
 mod autoscale;
 mod command;
+mod deployed;
 mod edition;
 mod journal;
 mod keeper;
 mod meters;
+mod pod;
+mod replica;
+mod seats;
 mod service;
 pub(crate) mod tenure;
 
@@ -14,12 +18,15 @@ pub(crate) use service::Service;
 
 use crate::error::ApiError;
 use crate::execution::{Home, Runner};
+use crate::executors::pods::Pods;
 use crate::executors::wake::{Bell, LOOK};
 use crate::settings::Settings;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
+use deployed::DeployedKeeper;
 use edict_client::records::{AssignedFunction, ManageFunction};
-use keeper::Surroundings;
+use keeper::{Keeper, Surroundings};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tenure::Tenure;
@@ -34,13 +41,15 @@ pub(crate) struct Fleet {
     services: DashMap<String, Arc<Service>>,
     keepers: Mutex<JoinSet<()>>,
     bell: Bell,
+    /// Functions that are being removed from the cluster.
+    clearing: Arc<DashSet<String>>,
     /// One look at a time; true when there is to be none any more.
     syncing: tokio::sync::Mutex<bool>,
 }
 
 impl Fleet {
     pub(crate) fn new(
-        runner: Arc<Runner>,
+        (runner, pods): (Arc<Runner>, Option<Arc<Pods>>),
         home: Arc<Home>,
         tenure: Option<Tenure>,
         bell: Bell,
@@ -49,6 +58,8 @@ impl Fleet {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let around = Arc::new(Surroundings {
             home,
+            pods,
+            leaving: AtomicBool::new(false),
             runner,
             places: Arc::new(Semaphore::new(settings.max_replicas as usize)),
             most: settings.max_replicas,
@@ -63,6 +74,7 @@ impl Fleet {
             services: DashMap::new(),
             keepers: Mutex::default(),
             bell,
+            clearing: Arc::default(),
             syncing: tokio::sync::Mutex::new(false),
         })
     }
@@ -130,6 +142,9 @@ impl Fleet {
             }
             stays
         });
+        if let Some(pods) = &self.around.pods {
+            self.clear_strays(pods, &names);
+        }
         for entry in &assigned {
             if let Err(error) = self.bring_up(entry).await {
                 tracing::warn!(
@@ -140,6 +155,23 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// Removes from the cluster what no function is wanted of: those that were removed, now or while this executor was away.
+    fn clear_strays(&self, pods: &Arc<Pods>, wanted: &HashSet<&str>) {
+        let strays = pods.workloads.functions().into_iter().filter(|name| !wanted.contains(name.as_str()));
+        for name in strays {
+            if !self.clearing.insert(name.clone()) {
+                continue;
+            }
+            let (pods, clearing) = (Arc::clone(pods), Arc::clone(&self.clearing));
+            tokio::spawn(async move {
+                if let Err(error) = pods.workloads.remove_function(&name).await {
+                    tracing::warn!(function = name, %error, "a function cannot be removed from the cluster yet");
+                }
+                clearing.remove(&name);
+            });
+        }
     }
 
     async fn bring_up(&self, entry: &AssignedFunction) -> Result<(), ApiError> {
@@ -153,11 +185,15 @@ impl Fleet {
         });
         let Some(service) = known else {
             let (function, changes) = self.around.home.function(name).await?;
-            let (service, keeper) = Service::new(function, changes, Arc::clone(&self.around))?;
-            self.services.insert(name.to_owned(), service);
+            let (service, wanted) = Service::new(function, changes, &self.around)?;
+            self.services.insert(name.to_owned(), Arc::clone(&service));
+            let around = Arc::clone(&self.around);
             let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
             while keepers.try_join_next().is_some() {}
-            keepers.spawn(keeper.keep());
+            match self.around.pods.clone() {
+                None => keepers.spawn(Keeper::new(service, around, wanted).keep()),
+                Some(pods) => keepers.spawn(DeployedKeeper::new(service, around, pods, wanted).keep()),
+            };
             return Ok(());
         };
         // A command under way may have changed in the database what it has not made known here yet; its end rings.
@@ -173,6 +209,7 @@ impl Fleet {
     /// Lets calls under way finish, ends every replica, and gives the tenure up.
     pub(crate) async fn stop(&self, grace: Duration) {
         *self.syncing.lock().await = true;
+        self.around.leaving.store(true, Ordering::SeqCst);
         for service in &self.services {
             service.end();
         }

@@ -2,12 +2,15 @@
 
 use super::edition::{Contract, Edition};
 use super::journal::Journal;
-use super::keeper::{Keeper, Surroundings};
+use super::keeper::Surroundings;
 use super::meters::Meters;
+use super::pod::Pod;
+use super::replica::{Body, Calls};
+use super::seats::Seats;
 use crate::error::{ApiError, Code};
 use crate::execution::describe;
 use edict_client::records::{Function, FunctionChanges, FunctionLog, RunFault};
-use edict_runtime::{Fault, Limit, Pool, Replica};
+use edict_runtime::{Fault, Limit, Pool};
 use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -22,7 +25,7 @@ pub(crate) struct Service {
     pub(super) name: String,
     /// Tells it from a function that had its name before.
     pub(super) created_at: String,
-    pub(super) pool: Arc<Pool>,
+    pub(super) calls: Calls,
     crew: Mutex<Crew>,
     /// How many replicas take calls: the crew's size, for a look without its lock.
     ready: AtomicUsize,
@@ -62,7 +65,7 @@ pub(super) struct Crew {
 #[derive(Clone)]
 pub(super) struct Member {
     pub(super) number: u64,
-    pub(super) replica: Arc<Replica>,
+    pub(super) replica: Body,
     pub(super) edition: Arc<Edition>,
     /// CPU time it had used, and when: where the next measurement begins.
     pub(super) measured: (Instant, Duration),
@@ -78,23 +81,28 @@ pub(super) enum Gate {
 }
 
 impl Service {
-    /// A function and its keeper, who is to be run; he returns when [`Service::end`] has been carried out.
+    /// A function and what its keeper works with.
     ///
     /// # Errors
     /// When the record is not valid.
     pub(super) fn new(
         function: Function,
         changes: FunctionChanges,
-        around: Arc<Surroundings>,
-    ) -> Result<(Arc<Self>, Keeper), ApiError> {
+        around: &Surroundings,
+    ) -> Result<(Arc<Self>, watch::Receiver<Option<Wanted>>), ApiError> {
         let (name, created_at) = (function.function_id.clone(), function.created_at.clone());
         let function = Arc::new(function);
         let edition = Edition::new(1, Arc::clone(&function), changes)?;
         let limit = edition.compiled.limits.timeout_ms.map_or(PATIENCE, Duration::from_millis);
         let (wanted, receiver) = watch::channel(Some(Wanted { function }));
+        let patience = limit.max(PATIENCE);
+        let calls = match &around.pods {
+            None => Calls::Processes(Pool::new(around.queue, patience)),
+            Some(pods) => Calls::Pods(Seats::new(around.queue, patience), Arc::clone(pods)),
+        };
         let service = Arc::new(Self {
             meters: Meters::new(&name),
-            pool: Pool::new(around.queue, limit.max(PATIENCE)),
+            calls,
             contract: RwLock::new(Arc::new(Contract::new(vec![Arc::clone(&edition)]))),
             crew: Mutex::new(Crew { edition, members: Vec::new() }),
             ready: AtomicUsize::new(0),
@@ -107,8 +115,7 @@ impl Service {
             name,
             created_at,
         });
-        let keeper = Keeper::new(Arc::clone(&service), around, receiver);
-        Ok((service, keeper))
+        Ok((service, receiver))
     }
 
     /// What it was told last: the revision, and the version of the changes.
@@ -156,10 +163,13 @@ impl Service {
         if self.ready.load(Ordering::Relaxed) == 0 {
             self.pass_gate().await?;
         }
-        match self.pool.call(input).await {
-            Ok(output) => contract.check_output(&output).map(|()| output),
-            Err(error) => Err(self.explain(contract.uri(), error)),
-        }
+        let output = match &self.calls {
+            Calls::Processes(pool) => {
+                pool.call(input).await.map_err(|error| self.explain(contract.uri(), error))
+            }
+            Calls::Pods(seats, _) => seats.call(&self.name, input).await,
+        }?;
+        contract.check_output(&output).map(|()| output)
     }
 
     /// What a caller is told about a fault.
@@ -217,27 +227,53 @@ impl Service {
         }
     }
 
-    /// The last lines of its replicas.
-    pub(crate) fn logs(&self, limit: usize) -> Vec<FunctionLog> {
-        self.journal.last(limit)
+    /// The last lines of its replicas. A pod that does not answer has none.
+    pub(crate) async fn logs(&self, limit: usize) -> Vec<FunctionLog> {
+        let Calls::Pods(seats, _) = &self.calls else { return self.journal.last(limit) };
+        let pods = seats.pods();
+        let asked = futures::future::join_all(pods.iter().map(|pod| pod.logs(limit))).await;
+        let mut lines: Vec<FunctionLog> = asked.into_iter().flatten().flatten().collect();
+        lines.sort_by(|a, b| a.record.time.cmp(&b.record.time));
+        lines.drain(..lines.len().saturating_sub(limit));
+        lines
     }
 
     /// Lets a replica take calls, if it was made from the current edition.
-    pub(super) fn join(&self, number: u64, replica: Arc<Replica>, edition: Arc<Edition>) -> bool {
+    pub(super) fn join(&self, number: u64, replica: Body, edition: Arc<Edition>) -> bool {
         let mut crew = self.crew();
         if crew.edition.number != edition.number {
             return false;
         }
         let measured = (Instant::now(), replica.cpu().unwrap_or_default());
-        crew.members.push(Member { number, replica: Arc::clone(&replica), edition, measured });
+        crew.members.push(Member { number, replica: replica.clone(), edition, measured });
         // What calls must fit is set before the first call can reach it.
         self.agree(&crew);
-        self.pool.add(replica);
+        self.calls.add(replica);
+        true
+    }
+
+    /// Lets a pod take calls that has the changes of management commands up to `version`; false when it lacks some. What it
+    /// was made from is told by `edition`, if it is known here; a pod of an earlier edition serves until it is replaced.
+    pub(super) fn join_pod(&self, pod: &Arc<Pod>, edition: Option<Arc<Edition>>, version: u64) -> bool {
+        let mut crew = self.crew();
+        if version < crew.edition.changes_version {
+            return false;
+        }
+        let edition = edition.unwrap_or_else(|| Arc::clone(&crew.edition));
+        let (number, replica) = (pod.number, Body::Pod(Arc::clone(pod)));
+        crew.members.push(Member {
+            number,
+            replica: replica.clone(),
+            edition,
+            measured: (Instant::now(), Duration::ZERO),
+        });
+        self.agree(&crew);
+        self.calls.add(replica);
         true
     }
 
     /// Takes a replica off the crew.
-    pub(super) fn leave(&self, number: u64) -> Option<Arc<Replica>> {
+    pub(super) fn leave(&self, number: u64) -> Option<Body> {
         let mut crew = self.crew();
         let at = crew.members.iter().position(|member| member.number == number)?;
         let member = crew.members.remove(at);

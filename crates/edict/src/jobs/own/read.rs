@@ -1,9 +1,10 @@
 //! `GET /jobs/<job_id>/attempt`
 
 use crate::app::App;
-use crate::auth::{Operator, Scope};
+use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::http::{Data, Path, Reply};
+use crate::jobs::claim::complete;
 use crate::policies::code;
 use axum::extract::State;
 use edict_client::records::AttemptBrief;
@@ -23,6 +24,7 @@ pub(crate) async fn read(
     Path(job_id): Path<String>,
 ) -> Result<Data<AttemptBrief>, ApiError> {
     let mut claimed = app.jobs.queue.find(&job_id).await?.claimed();
+    complete(&app, &mut claimed).await;
     let uri = claimed.job.policy_rule_uri.as_str();
     let policy = match code::pin(&app.registry, uri).await {
         Ok(_) => Some(app.registry.policy(uri).await?.0),
@@ -30,7 +32,5 @@ pub(crate) async fn read(
         Err(error) => return Err(error),
     };
     let state = app.registry.state(&claimed.job.executor_id, uri).await?;
-    claimed.token =
-        Some(app.scopes.mint(&Scope::Attempt { job_id, revision: claimed.revision, policy: uri.to_owned() }));
     Ok(Data::new(AttemptBrief { claimed, policy, state }))
 }
