@@ -1,6 +1,6 @@
 //! What Edict does to a Kubernetes cluster: restarts and deletes pods; scales, rolls back and restarts deployments; says
 //! whether the workload came back healthy, and, after a crash, whether an action was done. And what Edict runs in a cluster:
-//! jobs and functions as pods ([`Workloads`]).
+//! jobs and functions as pods ([`Workloads`]), and the executor itself that looks after them ([`Infra`]).
 //!
 //! It knows nothing of policies, limits or audit trails: whoever calls [`Cluster::perform`] has decided.
 
@@ -9,6 +9,8 @@ mod apply;
 mod call;
 mod cluster;
 mod fault;
+mod handed_over;
+mod infra;
 mod look;
 mod names;
 mod nodes;
@@ -25,6 +27,7 @@ mod workloads;
 pub use action::Action;
 pub use cluster::{Cluster, ConnectError};
 pub use fault::{Fault, Right};
+pub use infra::{Address, Exposure, Infra, InfraProblem, InfraState, Ingress, Leftover};
 pub use nodes::Node;
 pub use ours::Mark;
 pub use outcome::{DeploymentOutcome, Health, Outcome, PodHealth, PodOutcome};

@@ -10,6 +10,7 @@
 
 mod deployments;
 mod faults;
+mod infra;
 mod pods;
 mod rights;
 mod rollback;
