@@ -13,6 +13,7 @@ mod execution;
 mod executor;
 mod function;
 mod graph;
+mod infra;
 mod job;
 mod placement;
 mod policy;
@@ -38,6 +39,10 @@ pub use function::{
     FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer, ReplicaState,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
+pub use infra::{
+    ClusterConfig, CreateInfra, ExecutorInfra, InfraExposure, InfraIngress, InfraOptions, InfraState, RemoveInfra,
+    RemovedInfra,
+};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};
