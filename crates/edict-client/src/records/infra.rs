@@ -54,7 +54,7 @@ pub struct CreateInfra {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InfraOptions {
-    /// Where: made if there is none; `edict` when left out.
+    /// Where: made if there is none. One of the executor's own when left out, `edict-` and a name made of its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The image of the executor and of what it runs; the server's `pod_image` when left out.

@@ -11,8 +11,6 @@ use edict_kube::{Exposure, Infra, Ingress, Mark};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// The namespace unless the request names one.
-const NAMESPACE: &str = "edict";
 /// Where an executor listens.
 const PORT: u16 = 10250;
 /// Attempts of jobs at the same time: each is a pod of its own, so that the cluster is the limit.
@@ -53,7 +51,8 @@ pub(super) fn plan(
     server: Option<String>,
 ) -> Result<Infra, ApiError> {
     let options = options.over(claim.infra.options.clone());
-    let namespace = options.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+    let usual = || Infra::default_namespace(&mark(app, &claim.infra.executor_id));
+    let namespace = options.namespace.clone().unwrap_or_else(usual);
     if !is_label(&namespace) {
         let problem = "use lower-case letters, digits and dashes, beginning and ending with a letter or digit";
         return Err(invalid("namespace", &format!("`{}` is no namespace: {problem}", crate::shorten(&namespace))));
@@ -194,6 +193,7 @@ fn wanted(app: &App, claim: &Claim) -> Result<Infra, ApiError> {
         cpu_request: "100m".to_owned(),
         memory_request: "256Mi".to_owned(),
         memory_limit: options.memory_limit.clone().unwrap_or_else(|| "2Gi".to_owned()),
+        command: None,
     })
 }
 

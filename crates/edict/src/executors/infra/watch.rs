@@ -6,7 +6,7 @@ use super::refusal;
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::store::Statement;
-use edict_kube::{Address, Cluster, Fault, Infra, InfraState, Problem, ProblemKind};
+use edict_kube::{Cluster, Fault, Infra, InfraState, Problem, ProblemKind};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
     async fn find(&self, claim: &mut Claim) -> Result<(), ApiError> {
         let found = self.cluster.infra_address(self.infra).await.map_err(|fault| refusal(&fault))?;
         let Some(address) = found else { return Ok(()) };
-        let uri = uri(&address);
+        let uri = address.to_string();
         record(self.app, &self.infra.mark.executor_id, Some(&uri)).await?;
         claim.infra.executor_host_uri = Some(uri);
         claim.save().await
@@ -173,13 +173,4 @@ fn word(kind: ProblemKind) -> &'static str {
         ProblemKind::Config => "config",
         ProblemKind::Other => "start",
     }
-}
-
-fn uri(address: &Address) -> String {
-    let scheme = if address.tls { "https" } else { "http" };
-    let host = match address.host.parse::<std::net::Ipv6Addr>() {
-        Ok(ip) => format!("[{ip}]"),
-        Err(_) => address.host.clone(),
-    };
-    format!("{scheme}://{host}:{}", address.port)
 }
