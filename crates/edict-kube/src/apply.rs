@@ -60,7 +60,11 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "`{}` of {} in namespace `{}`", self.name, self.resource, self.namespace)
+        write!(formatter, "`{}` of {}", self.name, self.resource)?;
+        match self.namespace.as_str() {
+            "" => Ok(()),
+            namespace => write!(formatter, " in namespace `{namespace}`"),
+        }
     }
 }
 

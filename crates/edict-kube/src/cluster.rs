@@ -1,6 +1,6 @@
 //! The way to a cluster.
 
-use crate::words;
+use crate::{handed_over, words};
 use arc_swap::ArcSwap;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -10,9 +10,17 @@ use std::time::Duration;
 
 /// A Kubernetes cluster.
 pub struct Cluster {
-    kubeconfig: Option<PathBuf>,
+    source: Source,
     timeout: Duration,
     client: ArcSwap<Client>,
+}
+
+/// Where the credentials come from.
+enum Source {
+    /// Kubeconfigs; without one, the pod's service account.
+    Files(Option<PathBuf>),
+    /// They were handed over once and are kept in memory only.
+    Given,
 }
 
 /// Why there is no way to a cluster.
@@ -37,8 +45,22 @@ impl Cluster {
     /// Nothing is configured, or it cannot be read.
     pub async fn connect(kubeconfig: Option<&Path>, timeout: Duration) -> Result<Self, ConnectError> {
         let client = client(kubeconfig, timeout).await?;
-        let kubeconfig = kubeconfig.map(Path::to_owned);
-        Ok(Self { kubeconfig, timeout, client: ArcSwap::from_pointee(client) })
+        let source = Source::Files(kubeconfig.map(Path::to_owned));
+        Ok(Self { source, timeout, client: ArcSwap::from_pointee(client) })
+    }
+
+    /// With a kubeconfig that somebody handed over, as JSON: what `kubectl config view --raw --flatten --minify -o json`
+    /// prints. Nothing is sent, and nothing is kept but the connection. `timeout` is as for [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// It would run programs or read files here (`exec`, `auth-provider`, paths), is incomplete, or is no kubeconfig. No
+    /// message holds what is secret in it.
+    pub async fn from_kubeconfig(config: &serde_json::Value, timeout: Duration) -> Result<Self, ConnectError> {
+        let kubeconfig = handed_over::checked(config).map_err(ConnectError::Invalid)?;
+        let config = configuration(kubeconfig).await;
+        let config = config.map_err(|error| ConnectError::Invalid(words::about(&error)))?;
+        let client = built(config, timeout).await?;
+        Ok(Self { source: Source::Given, timeout, client: ArcSwap::from_pointee(client) })
     }
 
     /// How long the API server has for an answer.
@@ -52,19 +74,26 @@ impl Cluster {
 
     /// Reads the configuration and the credentials again.
     pub(crate) async fn reconnect(&self) -> Result<Arc<Client>, ConnectError> {
-        let client = Arc::new(client(self.kubeconfig.as_deref(), self.timeout).await?);
+        let Source::Files(kubeconfig) = &self.source else {
+            return Err(ConnectError::Invalid("it was given once and cannot be read again".to_owned()));
+        };
+        let client = Arc::new(client(kubeconfig.as_deref(), self.timeout).await?);
         self.client.store(Arc::clone(&client));
         Ok(client)
     }
 }
 
 async fn client(kubeconfig: Option<&Path>, timeout: Duration) -> Result<Client, ConnectError> {
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         Some(paths) => {
             from_files(paths).await.map_err(|error| ConnectError::Invalid(words::about(&error)))?
         }
         None => Config::incluster().map_err(|_| ConnectError::NotConfigured)?,
     };
+    built(config, timeout).await
+}
+
+async fn built(mut config: Config, timeout: Duration) -> Result<Client, ConnectError> {
     config.connect_timeout = Some(timeout / 2);
     // A change that is sent again may be done twice; whoever asked decides about that.
     config.default_retry = false;
@@ -85,6 +114,10 @@ async fn from_files(paths: &Path) -> Result<Config, KubeconfigError> {
     for path in std::env::split_paths(paths) {
         kubeconfig = kubeconfig.merge(Kubeconfig::read_from(path)?)?;
     }
+    configuration(kubeconfig).await
+}
+
+async fn configuration(kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {
     let proxy = proxy_of_current(&kubeconfig);
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     // kube-rs also takes the proxy of the environment, and then for the cluster even where NO_PROXY names it.

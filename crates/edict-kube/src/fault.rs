@@ -32,7 +32,8 @@ pub enum Fault {
     },
     /// The cluster's roles do not let Edict do this.
     #[error(
-        "the cluster does not let Edict {right}: apply deploy/rbac.yaml there, or add the right to its role"
+        "the cluster does not let Edict {right}: add the right to the role of the account it uses (deploy/rbac.yaml has those \
+         of the action executor)"
     )]
     Forbidden {
         /// What is missing.
@@ -82,13 +83,17 @@ pub struct Right {
     pub verb: &'static str,
     /// With its API group: `pods`, `deployments.apps`.
     pub resource: String,
-    /// Where.
+    /// Where; empty: in the whole cluster.
     pub namespace: String,
 }
 
 impl fmt::Display for Right {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {} in namespace `{}`", self.verb, self.resource, self.namespace)
+        write!(formatter, "{} {}", self.verb, self.resource)?;
+        match self.namespace.as_str() {
+            "" => formatter.write_str(" in the whole cluster"),
+            namespace => write!(formatter, " in namespace `{namespace}`"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What Edict does to a Kubernetes cluster: restarts and deletes pods; scales, rolls back and restarts deployments; says
-//! whether the workload came back healthy, and, after a crash, whether an action was done.
+//! whether the workload came back healthy, and, after a crash, whether an action was done. It also puts an Edict executor into
+//! a cluster, and takes it out again.
 //!
 //! It knows nothing of policies, limits or audit trails: whoever calls [`Cluster::perform`] has decided.
 
@@ -8,6 +9,8 @@ mod apply;
 mod call;
 mod cluster;
 mod fault;
+mod handed_over;
+mod infra;
 mod look;
 mod names;
 mod ours;
@@ -24,6 +27,7 @@ pub use workloads::*;
 pub use action::Action;
 pub use cluster::{Cluster, ConnectError};
 pub use fault::{Fault, Right};
+pub use infra::{Address, Exposure, Infra, InfraProblem, InfraState, Ingress, Leftover};
 pub use ours::Mark;
 pub use outcome::{DeploymentOutcome, Health, Outcome, PodHealth, PodOutcome};
 pub use shows::Done;

@@ -1,0 +1,137 @@
+//! Makes what an executor needs, or brings it to what is wanted.
+
+use super::manifests::{account, cluster_role, namespace};
+use super::{EXECUTOR, Infra, PARTS, Part, cache};
+use crate::apply::Place;
+use crate::call::Call;
+use crate::{Cluster, Fault, Mark};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the removal of a cache that is no longer wanted may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often an object's field managers may change while one is read.
+const ATTEMPTS: usize = 5;
+
+impl Cluster {
+    /// Makes everything, or brings it to what is wanted; what is no longer wanted is removed. After a failure it can be done
+    /// again, and goes on where it was. A namespace that is there already is used as it is.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] when an object of a name that is needed is not this executor's, or is being deleted; the API server
+    /// does not take something.
+    pub async fn install(&self, infra: &Infra) -> Result<(), Fault> {
+        infra.check()?;
+        let mark = &infra.mark;
+        self.ensure_namespace(infra).await?;
+        let wanted = infra.parts();
+        let before = self.parts(mark, &infra.namespace).await?.unwrap_or_default();
+        let all = &before | &wanted;
+        self.bring(mark, EXECUTOR, account(mark, &infra.namespace, &all)).await?;
+        for (component, manifest) in infra.manifests() {
+            self.bring(mark, component, manifest).await?;
+        }
+        for part in before.difference(&wanted) {
+            self.drop_part(infra, *part).await?;
+        }
+        if all != wanted {
+            self.bring(mark, EXECUTOR, account(mark, &infra.namespace, &wanted)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_namespace(&self, infra: &Infra) -> Result<(), Fault> {
+        let manifest = namespace(&infra.namespace);
+        let Some(found) = self.find(&manifest).await? else {
+            return self.put(&infra.mark, EXECUTOR, manifest).await.map(drop);
+        };
+        if found["metadata"]["deletionTimestamp"].is_string() {
+            let why = format!("namespace `{}` is being deleted: try again when it is gone", infra.namespace);
+            return Err(Fault::Conflict { why });
+        }
+        Ok(())
+    }
+
+    /// The optional parts that there may be; None if there is no service account of ours that would say so.
+    pub(super) async fn parts(
+        &self,
+        mark: &Mark,
+        namespace: &str,
+    ) -> Result<Option<BTreeSet<Part>>, Fault> {
+        let found = self.find(&account(mark, namespace, &BTreeSet::new())).await?;
+        let found = found.filter(|found| mark.is_on(found));
+        Ok(found.map(|found| Part::read(found["metadata"]["annotations"][PARTS].as_str().unwrap_or_default())))
+    }
+
+    /// As [`put`](Self::put), but what an earlier manifest named and this one does not is removed. The fields of an object
+    /// that was created, not applied, belong to nobody that applies.
+    pub(super) async fn bring(
+        &self,
+        mark: &Mark,
+        component: &str,
+        manifest: Value,
+    ) -> Result<Value, Fault> {
+        let place = Place::of(&manifest)?;
+        for _ in 0..ATTEMPTS {
+            let found = self.find(&manifest).await?.filter(|found| mark.is_on(found));
+            let Some(created_at) = found.as_ref().and_then(created_by_us) else { break };
+            let operation = format!("/metadata/managedFields/{created_at}/operation");
+            let patch = serde_json::from_value(json!([
+                {"op": "test", "path": "/metadata/uid", "value": found.as_ref().map(|it| &it["metadata"]["uid"])},
+                {"op": "test", "path": format!("/metadata/managedFields/{created_at}/manager"), "value": "edict"},
+                {"op": "test", "path": operation, "value": "Update"},
+                {"op": "replace", "path": operation, "value": "Apply"},
+            ]));
+            let patch: Patch<Value> =
+                Patch::Json(patch.map_err(|error| Fault::Refused { message: error.to_string() })?);
+            let params = PatchParams { field_manager: Some("edict".to_owned()), ..PatchParams::default() };
+            let call = Call::custom(place.right("patch"), place.path.clone(), |path| {
+                path.patch(&place.name, &params, &patch)
+            });
+            match self.ask::<Value>(call).await {
+                Ok(_) => break,
+                // Its list of managers has changed meanwhile.
+                Err(Fault::Refused { .. } | Fault::Conflict { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.put(mark, component, manifest).await
+    }
+
+    async fn drop_part(&self, infra: &Infra, part: Part) -> Result<(), Fault> {
+        let (mark, namespace) = (&infra.mark, infra.namespace.as_str());
+        let unwanted = match part {
+            Part::Ingress => vec![json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+                "metadata": {"name": infra.name(), "namespace": namespace},
+            })],
+            Part::Cache => {
+                if let Some(left) = self.clean_cache(mark, namespace, Instant::now() + PATIENCE).await? {
+                    tracing::warn!(left, "a cache could not be removed everywhere");
+                }
+                vec![cache::place(mark, namespace)]
+            }
+            Part::Nodes => cluster_role(mark, namespace).into_iter().rev().collect(),
+        };
+        for manifest in unwanted {
+            self.take_away(mark, &manifest).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where among an object's field managers is the one that created it, if that is us and nothing was applied since.
+fn created_by_us(object: &Value) -> Option<usize> {
+    let managers = object["metadata"]["managedFields"].as_array()?;
+    let ours = |manager: &Value, operation: &str| {
+        manager["manager"] == "edict" && manager["operation"] == operation && manager["subresource"].is_null()
+    };
+    if managers.iter().any(|manager| ours(manager, "Apply")) {
+        return None;
+    }
+    managers.iter().position(|manager| ours(manager, "Update"))
+}
