@@ -6,7 +6,6 @@ use crate::jobs::lease::clock;
 use crate::store::{Statement, Store};
 use edict_client::records::{ExecutorInfra, InfraState};
 use serde_json::json;
-use std::future::Future;
 use std::time::Duration;
 
 /// A request that has not renewed its lease for so long is gone, and another one may go on.
@@ -156,7 +155,8 @@ impl Claim {
     /// Gives the row free as it was; one that this request made is removed.
     pub(super) async fn abandon(self) -> Result<(), ApiError> {
         if self.fresh {
-            return Ok(drop(self.lease.store.execute(self.removal()).await?));
+            self.lease.store.execute(self.removal()).await?;
+            return Ok(());
         }
         self.release().await
     }

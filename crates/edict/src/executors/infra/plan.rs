@@ -68,7 +68,8 @@ pub(super) fn plan(
     if let Some(uri) = &options.executor_host_uri {
         check_host(uri)?;
     }
-    infra.executor_host_uri = options.executor_host_uri.clone().or(infra.executor_host_uri.take());
+    // Without one it is found out anew: nodes come and go.
+    infra.executor_host_uri.clone_from(&options.executor_host_uri);
     infra.options = options;
     wanted(app, claim)
 }

@@ -113,6 +113,7 @@ async fn take_down(app: &App, claim: &mut Claim, request: &Remove) -> Result<(),
     if left.is_empty() {
         return Ok(());
     }
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
     let message = format!(
         "not everything in namespace `{}` went within {} s: {}; send the request again",
         claim.infra.namespace,

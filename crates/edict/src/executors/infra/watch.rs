@@ -6,15 +6,17 @@ use super::refusal;
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::store::Statement;
-use edict_kube::{Cluster, Fault, Infra, InfraState, Problem, ProblemKind};
+use edict_kube::{Cluster, Infra, InfraProblem, InfraState};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
-/// A problem that nobody mends has lasted for so long: pulling an image is tried again by then.
+/// A problem that has lasted for so long is one that somebody must mend: pulling an image has been tried again by then.
 const LASTING: Duration = Duration::from_secs(20);
+/// Problems that go away by themselves: when there are more nodes, or less on them.
+const PASSING: [&str; 3] = ["Unschedulable", "Evicted", "NodeLost"];
 /// How long the executor may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -25,16 +27,22 @@ pub(super) struct Watch<'a> {
     infra: &'a Infra,
     wait: Duration,
     end: Instant,
-    /// The problem that was seen last, and since when.
-    problem: Option<(ProblemKind, Instant)>,
-    /// When the executor's pod became ready, in microseconds since 1970.
+    /// Since when there is a problem that somebody must mend.
+    problem: Option<Instant>,
+    /// When the executor's pod was ready and had an address, in microseconds since 1970.
     ready: Option<i64>,
 }
 
 /// What is still to come.
 struct Missing {
-    reason: &'static str,
+    reason: String,
     message: String,
+}
+
+impl Missing {
+    fn new(reason: &str, message: &str) -> Self {
+        Self { reason: reason.to_owned(), message: message.to_owned() }
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -53,7 +61,7 @@ impl<'a> Watch<'a> {
                 Ok(Some(missing)) => missing,
                 // It may be back in time: the API server of a small cluster restarts now and then.
                 Err(fault) if passing(&fault) && Instant::now() < self.end => {
-                    Missing { reason: "cluster", message: fault.to_string() }
+                    Missing::new("cluster", fault.message())
                 }
                 Err(fault) => return Err(fault),
             };
@@ -61,7 +69,7 @@ impl<'a> Watch<'a> {
             if Instant::now() >= self.end {
                 return Err(self.failure(&missing, &format!("after {} s", self.wait.as_secs())));
             }
-            if self.problem.is_some_and(|(kind, since)| lasts(kind) && since.elapsed() >= LASTING) {
+            if self.problem.is_some_and(|since| since.elapsed() >= LASTING) {
                 return Err(self.failure(&missing, "and will not become so by itself"));
             }
             tokio::time::sleep(LOOK).await;
@@ -79,46 +87,48 @@ impl<'a> Watch<'a> {
     }
 
     async fn look(&mut self, claim: &mut Claim) -> Result<Option<Missing>, ApiError> {
-        if claim.infra.executor_host_uri.is_none() {
-            self.find(claim).await?;
-        }
         let state = self.cluster.infra_state(self.infra).await.map_err(|fault| refusal(&fault))?;
         if let InfraState::Waiting(problem) = state {
             self.ready = None;
             return Ok(Some(self.starting(problem)));
         }
         self.problem = None;
-        let ready = *self.ready.get_or_insert_with(crate::now_micros);
+        if claim.infra.executor_host_uri.is_none() {
+            self.find(claim).await?;
+        }
         let Some(address) = claim.infra.executor_host_uri.clone() else {
-            let message = "the cluster has given the executor no address yet";
-            return Ok(Some(Missing { reason: "address", message: message.to_owned() }));
+            return Ok(Some(Missing::new("address", "the cluster has given the executor no address yet")));
         };
+        let ready = *self.ready.get_or_insert_with(crate::now_micros);
         if !self.has_reported(ready).await? {
             let message = format!(
                 "its pod runs, but it does not report to `{}`: see whether the cluster can reach that `server_url`",
                 claim.infra.server_url
             );
-            return Ok(Some(Missing { reason: "report", message }));
+            return Ok(Some(Missing::new("report", &message)));
         }
         if let Err(problem) = self.is_reached(&address).await {
             let message = format!(
                 "it runs and reports, but cannot be reached at `{address}` from here ({problem}): open the way, or \
                  choose another `exposure`, `ingress` or `executor_host_uri`"
             );
-            return Ok(Some(Missing { reason: "reach", message }));
+            return Ok(Some(Missing::new("reach", &message)));
         }
         Ok(None)
     }
 
     /// What a pod that is not ready lacks.
-    fn starting(&mut self, problem: Option<Problem>) -> Missing {
+    fn starting(&mut self, problem: Option<InfraProblem>) -> Missing {
         let Some(problem) = problem else {
             self.problem = None;
-            return Missing { reason: "start", message: "its pod is being started".to_owned() };
+            return Missing::new("start", "its pod is being started");
         };
-        let since = self.problem.filter(|(kind, _)| *kind == problem.kind).map(|(_, since)| since);
-        self.problem = Some((problem.kind, since.unwrap_or_else(Instant::now)));
-        Missing { reason: word(problem.kind), message: problem.message }
+        // The reason may change to and fro, as it does between two attempts to pull an image.
+        self.problem = match PASSING.contains(&problem.reason.as_str()) {
+            true => None,
+            false => self.problem.or_else(|| Some(Instant::now())),
+        };
+        Missing::new(&problem.reason, &problem.to_string())
     }
 
     /// Records the executor's address, once there is one.
@@ -131,7 +141,8 @@ impl<'a> Watch<'a> {
         claim.save().await
     }
 
-    /// Whether the executor said that it lives since its pod is ready: what it said before may be its predecessor's.
+    /// Whether the executor said that it lives since then: what it said before may be its predecessor's, and its status is
+    /// `pending` while it has no address.
     async fn has_reported(&self, since: i64) -> Result<bool, ApiError> {
         let sql = "SELECT executor_id FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2";
         let statement = Statement::new(sql).bind(self.infra.mark.executor_id.as_str()).bind(since);
@@ -154,23 +165,4 @@ impl<'a> Watch<'a> {
 /// Whether a cluster that answers so may be well again in a moment.
 fn passing(error: &ApiError) -> bool {
     matches!(error.code(), Code::ClusterUnavailable | Code::ClusterTimeout)
-}
-
-/// Whether somebody has to mend it.
-fn lasts(kind: ProblemKind) -> bool {
-    !matches!(kind, ProblemKind::Unschedulable | ProblemKind::Evicted | ProblemKind::Other)
-}
-
-fn word(kind: ProblemKind) -> &'static str {
-    match kind {
-        ProblemKind::Image => "image",
-        ProblemKind::Quota => "quota",
-        ProblemKind::Unschedulable => "unschedulable",
-        ProblemKind::OutOfMemory => "out_of_memory",
-        ProblemKind::Crashed => "crashed",
-        ProblemKind::Deadline => "deadline",
-        ProblemKind::Evicted => "evicted",
-        ProblemKind::Config => "config",
-        ProblemKind::Other => "start",
-    }
 }
