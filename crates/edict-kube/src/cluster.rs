@@ -55,7 +55,10 @@ impl Cluster {
     /// # Errors
     /// It would run programs or read files here (`exec`, `auth-provider`, paths), is incomplete, or is no kubeconfig. No
     /// message holds what is secret in it.
-    pub async fn from_kubeconfig(config: &serde_json::Value, timeout: Duration) -> Result<Self, ConnectError> {
+    pub async fn from_kubeconfig(
+        config: &serde_json::Value,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
         let kubeconfig = handed_over::checked(config).map_err(ConnectError::Invalid)?;
         let config = configuration(kubeconfig).await;
         let config = config.map_err(|error| ConnectError::Invalid(words::about(&error)))?;

@@ -57,8 +57,12 @@ fn check_user(user: &AuthInfo) -> Result<(), String> {
 fn refuse_file(field: &str, path: Option<&str>) -> Result<(), String> {
     match path {
         None | Some("") => Ok(()),
-        Some(_) if field == "tokenFile" => Err(format!("`{field}` names a file, which is not sent along: use `token`")),
-        Some(_) => Err(format!("`{field}` names a file, which is not sent along: use what `{COMMAND}` prints")),
+        Some(_) if field == "tokenFile" => {
+            Err(format!("`{field}` names a file, which is not sent along: use `token`"))
+        }
+        Some(_) => {
+            Err(format!("`{field}` names a file, which is not sent along: use what `{COMMAND}` prints"))
+        }
     }
 }
 
@@ -98,7 +102,11 @@ mod tests {
             ("client-certificate", server.clone(), json!({"client-certificate": "/s3cret"})),
             ("client-key", server.clone(), json!({"client-key": "/s3cret"})),
             ("tokenFile", server.clone(), json!({"tokenFile": "/s3cret"})),
-            ("certificate-authority", json!({"server": "https://a.example", "certificate-authority": "/s3cret"}), json!({})),
+            (
+                "certificate-authority",
+                json!({"server": "https://a.example", "certificate-authority": "/s3cret"}),
+                json!({}),
+            ),
         ];
         for (field, cluster, user) in cases {
             let why = checked(&with(cluster, user)).unwrap_err();
@@ -109,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_is_no_kubeconfig_is_refused_without_showing_it() {
-        for config in [json!("s3cret"), json!(null), json!({"users": "s3cret"}), json!([{"token": "s3cret"}])] {
+        for config in [json!("s3cret"), json!(null), json!({"users": "s3cret"}), json!([{"token": "s3cret"}])]
+        {
             let why = checked(&config).unwrap_err();
             assert!(why.contains("kubectl config view") && !why.contains("s3cret"), "{why}");
         }

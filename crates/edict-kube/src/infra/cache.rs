@@ -3,7 +3,8 @@
 //! Its pods do their work as root in a container that ends, with the capabilities for this and no others; what stays is a
 //! container without rights that sleeps, and a new node gets its folder like the others.
 
-use super::manifests::{USER, confined, pull_with, selected};
+use super::json::{at, with};
+use super::manifests::{USER, confined, pulled_with, selected};
 use crate::{Cluster, Fault, Mark};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -71,12 +72,12 @@ impl Folder {
                 "resources": resources, "securityContext": confined(),
                 "terminationMessagePolicy": "FallbackToLogsOnError"})
         };
-        let mut works = container("folder", json!(["sh", "-ec", script, "sh", folder]));
-        works["volumeMounts"] = json!([{"name": "host", "mountPath": "/host"}]);
-        works["securityContext"]["runAsUser"] = json!(0);
-        works["securityContext"]["runAsNonRoot"] = json!(false);
-        works["securityContext"]["capabilities"]["add"] = capabilities;
-        let mut template = json!({
+        let root = json!({"runAsUser": 0, "runAsNonRoot": false, "capabilities": {"add": capabilities}});
+        let works = with(
+            container("folder", json!(["sh", "-ec", script, "sh", folder])),
+            json!({"volumeMounts": [{"name": "host", "mountPath": "/host"}], "securityContext": root}),
+        );
+        let template = json!({
             "metadata": {"labels": mark.labels(CACHE)},
             "spec": {
                 "automountServiceAccountToken": false,
@@ -92,7 +93,6 @@ impl Folder {
                 "volumes": [{"name": "host", "hostPath": {"path": PARENT, "type": "DirectoryOrCreate"}}],
             },
         });
-        pull_with(&mut template, self.image_pull_secret.as_deref());
         json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
             "metadata": {"name": name(mark), "namespace": namespace, "annotations": {PATH: self.path}},
@@ -100,7 +100,7 @@ impl Folder {
                 "revisionHistoryLimit": 1,
                 "selector": {"matchLabels": selected(mark, CACHE)},
                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
-                "template": template,
+                "template": pulled_with(template, self.image_pull_secret.as_deref()),
             },
         })
     }
@@ -137,7 +137,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Option<String>, Fault> {
         let found = self.find(&place(mark, namespace)).await?.filter(|found| mark.is_on(found));
-        let Some(found) = found.filter(|found| found["metadata"]["deletionTimestamp"].is_null()) else {
+        let Some(found) = found.filter(|found| at(found, "/metadata/deletionTimestamp").is_null()) else {
             return Ok(None);
         };
         let Some(folder) = Folder::of(&found) else { return Ok(None) };
@@ -145,9 +145,8 @@ impl Cluster {
         if !self.cache_pods(mark, namespace).await?.iter().any(has_worked) {
             return Ok(None);
         }
-        let changed =
-            self.bring(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
-        let generation = changed["metadata"]["generation"].as_i64().unwrap_or_default();
+        let changed = self.bring(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
+        let generation = at(&changed, "/metadata/generation").as_i64().unwrap_or_default();
         let deadline = deadline.min(Instant::now() + CLEANING);
         loop {
             let now = self.find(&place(mark, namespace)).await?.unwrap_or_default();
@@ -174,7 +173,7 @@ impl Cluster {
 
 /// Whether every node has the daemon set's pod of this generation, and it has done its work.
 fn is_done(daemon_set: &Value, generation: i64) -> bool {
-    let number = |name: &str| daemon_set["status"][name].as_i64().unwrap_or_default();
+    let number = |name: &str| at(daemon_set, &format!("/status/{name}")).as_i64().unwrap_or_default();
     let wanted = number("desiredNumberScheduled");
     number("observedGeneration") >= generation
         && number("updatedNumberScheduled") >= wanted
@@ -203,8 +202,18 @@ mod tests {
 
     #[test]
     fn only_a_folder_of_its_own_can_be_the_cache() {
-        check(&crate::Infra::host_path(&Mark { system: "s-1".to_owned(), executor_id: "A_b".to_owned() })).unwrap();
-        for path in ["", "/", "/var/lib/edict", "/var/lib/edict/", "/var/lib/edict/..", "/var/lib/edict/a/b", "/etc", "x"] {
+        check(&crate::Infra::host_path(&Mark { system: "s-1".to_owned(), executor_id: "A_b".to_owned() }))
+            .unwrap();
+        for path in [
+            "",
+            "/",
+            "/var/lib/edict",
+            "/var/lib/edict/",
+            "/var/lib/edict/..",
+            "/var/lib/edict/a/b",
+            "/etc",
+            "x",
+        ] {
             assert!(check(path).is_err(), "{path}");
         }
     }

@@ -1,5 +1,6 @@
 //! What else there is in a namespace.
 
+use super::json::at;
 use super::kinds::Kind;
 use crate::call::Call;
 use crate::{Cluster, Fault, Mark, Right};
@@ -48,9 +49,9 @@ impl Cluster {
     async fn kinds(&self) -> Result<Vec<Kind>, Fault> {
         let mut kinds = self.kinds_of("", "v1").await?;
         let groups: Value = self.discover("/apis").await?;
-        for group in groups["groups"].as_array().into_iter().flatten() {
-            let preferred = &group["preferredVersion"];
-            let (name, version) = (group["name"].as_str(), preferred["version"].as_str());
+        for group in at(&groups, "/groups").as_array().into_iter().flatten() {
+            let (name, version) =
+                (at(group, "/name").as_str(), at(group, "/preferredVersion/version").as_str());
             if let (Some(name), Some(version)) = (name, version) {
                 kinds.extend(self.kinds_of(name, version).await?);
             }
@@ -64,11 +65,12 @@ impl Cluster {
             group => format!("/apis/{group}/{version}"),
         };
         let found = self.discover(&path).await?;
-        let listed = found["resources"].as_array().into_iter().flatten().filter(|resource| {
-            let verbs = resource["verbs"].as_array();
-            resource["namespaced"] == true && verbs.is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"))
+        let listed = at(&found, "/resources").as_array().into_iter().flatten().filter(|resource| {
+            let verbs = at(resource, "/verbs").as_array();
+            at(resource, "/namespaced") == true
+                && verbs.is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"))
         });
-        let kind = |resource: &Value| Some(Kind::new(group, version, resource["name"].as_str()?));
+        let kind = |resource: &Value| Some(Kind::new(group, version, at(resource, "/name").as_str()?));
         Ok(listed.filter_map(kind).collect())
     }
 

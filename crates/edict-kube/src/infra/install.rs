@@ -1,5 +1,6 @@
 //! Makes what an executor needs, or brings it to what is wanted.
 
+use super::json::at;
 use super::manifests::{account, cluster_role, namespace};
 use super::{EXECUTOR, Infra, PARTS, Part, cache};
 use crate::apply::Place;
@@ -49,7 +50,7 @@ impl Cluster {
         let Some(found) = self.find(&manifest).await? else {
             return self.put(&infra.mark, EXECUTOR, manifest).await.map(drop);
         };
-        if found["metadata"]["deletionTimestamp"].is_string() {
+        if at(&found, "/metadata/deletionTimestamp").is_string() {
             let why = format!("namespace `{}` is being deleted: try again when it is gone", infra.namespace);
             return Err(Fault::Conflict { why });
         }
@@ -57,31 +58,26 @@ impl Cluster {
     }
 
     /// The optional parts that there may be; None if there is no service account of ours that would say so.
-    pub(super) async fn parts(
-        &self,
-        mark: &Mark,
-        namespace: &str,
-    ) -> Result<Option<BTreeSet<Part>>, Fault> {
+    pub(super) async fn parts(&self, mark: &Mark, namespace: &str) -> Result<Option<BTreeSet<Part>>, Fault> {
         let found = self.find(&account(mark, namespace, &BTreeSet::new())).await?;
         let found = found.filter(|found| mark.is_on(found));
-        Ok(found.map(|found| Part::read(found["metadata"]["annotations"][PARTS].as_str().unwrap_or_default())))
+        let words = |found: &Value| {
+            let words = at(found, "/metadata/annotations").get(PARTS).and_then(Value::as_str);
+            Part::read(words.unwrap_or_default())
+        };
+        Ok(found.as_ref().map(words))
     }
 
     /// As [`put`](Self::put), but what an earlier manifest named and this one does not is removed. The fields of an object
     /// that was created, not applied, belong to nobody that applies.
-    pub(super) async fn bring(
-        &self,
-        mark: &Mark,
-        component: &str,
-        manifest: Value,
-    ) -> Result<Value, Fault> {
+    pub(super) async fn bring(&self, mark: &Mark, component: &str, manifest: Value) -> Result<Value, Fault> {
         let place = Place::of(&manifest)?;
         for _ in 0..ATTEMPTS {
             let found = self.find(&manifest).await?.filter(|found| mark.is_on(found));
             let Some(created_at) = found.as_ref().and_then(created_by_us) else { break };
             let operation = format!("/metadata/managedFields/{created_at}/operation");
             let patch = serde_json::from_value(json!([
-                {"op": "test", "path": "/metadata/uid", "value": found.as_ref().map(|it| &it["metadata"]["uid"])},
+                {"op": "test", "path": "/metadata/uid", "value": found.as_ref().map(|it| at(it, "/metadata/uid"))},
                 {"op": "test", "path": format!("/metadata/managedFields/{created_at}/manager"), "value": "edict"},
                 {"op": "test", "path": operation, "value": "Update"},
                 {"op": "replace", "path": operation, "value": "Apply"},
@@ -126,9 +122,11 @@ impl Cluster {
 
 /// Where among an object's field managers is the one that created it, if that is us and nothing was applied since.
 fn created_by_us(object: &Value) -> Option<usize> {
-    let managers = object["metadata"]["managedFields"].as_array()?;
+    let managers = at(object, "/metadata/managedFields").as_array()?;
     let ours = |manager: &Value, operation: &str| {
-        manager["manager"] == "edict" && manager["operation"] == operation && manager["subresource"].is_null()
+        at(manager, "/manager") == "edict"
+            && at(manager, "/operation") == operation
+            && at(manager, "/subresource").is_null()
     };
     if managers.iter().any(|manager| ours(manager, "Apply")) {
         return None;

@@ -1,5 +1,6 @@
 //! The objects of an executor.
 
+use super::json::with;
 use super::rights::{NODES, RIGHTS};
 use super::{EXECUTOR, Exposure, Infra, Ingress, PARTS, Part, cache, cluster_wide_name, main_name};
 use crate::Mark;
@@ -18,11 +19,8 @@ pub(super) type Piece = (&'static str, Value);
 impl Infra {
     /// All of it but the namespace and the service account, in the order in which one needs the other.
     pub(super) fn manifests(&self) -> Vec<Piece> {
-        let mut all = vec![
-            (EXECUTOR, self.secret_object()),
-            (EXECUTOR, self.role()),
-            (EXECUTOR, self.role_binding()),
-        ];
+        let mut all =
+            vec![(EXECUTOR, self.secret_object()), (EXECUTOR, self.role()), (EXECUTOR, self.role_binding())];
         if self.node_access {
             all.extend(cluster_role(&self.mark, &self.namespace).map(|object| (EXECUTOR, object)));
         }
@@ -46,70 +44,63 @@ impl Infra {
         main_name(&self.mark)
     }
 
-    fn object(&self, version: &str, kind: &str) -> Value {
-        json!({"apiVersion": version, "kind": kind,
-            "metadata": {"name": self.name(), "namespace": self.namespace}})
+    fn object(&self, version: &str, kind: &str, fields: Value) -> Value {
+        let object = json!({"apiVersion": version, "kind": kind,
+            "metadata": {"name": self.name(), "namespace": self.namespace}});
+        with(object, fields)
     }
 
     fn secret_object(&self) -> Value {
         let data = self.secret.iter().map(|(name, value)| (name, ByteString(value.clone().into_bytes())));
-        let mut object = self.object("v1", "Secret");
-        object["type"] = json!("Opaque");
-        object["data"] = json!(data.collect::<BTreeMap<_, _>>());
-        object
+        let data = data.collect::<BTreeMap<_, _>>();
+        self.object("v1", "Secret", json!({"type": "Opaque", "data": data}))
     }
 
     fn role(&self) -> Value {
-        let mut object = self.object("rbac.authorization.k8s.io/v1", "Role");
-        object["rules"] = rules(RIGHTS);
-        object
+        self.object("rbac.authorization.k8s.io/v1", "Role", json!({"rules": rules(RIGHTS)}))
     }
 
     fn role_binding(&self) -> Value {
-        let mut object = self.object("rbac.authorization.k8s.io/v1", "RoleBinding");
-        object["roleRef"] =
-            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self.name()});
-        object["subjects"] = subjects(&self.mark, &self.namespace);
-        object
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self.name()});
+        let fields = json!({"roleRef": role, "subjects": subjects(&self.mark, &self.namespace)});
+        self.object("rbac.authorization.k8s.io/v1", "RoleBinding", fields)
     }
 
     fn service(&self) -> Value {
-        let mut object = self.object("v1", "Service");
         let exposure = match self.exposure {
             Exposure::NodePort => "NodePort",
             Exposure::ClusterIp => "ClusterIP",
             Exposure::LoadBalancer => "LoadBalancer",
         };
-        object["spec"] = json!({
+        let spec = json!({
             "type": exposure,
             "selector": selected(&self.mark, EXECUTOR),
             "ports": [{"name": "http", "port": self.port, "targetPort": "http", "protocol": "TCP"}],
         });
-        object
+        self.object("v1", "Service", json!({"spec": spec}))
     }
 
     fn ingress_object(&self, ingress: &Ingress) -> Value {
-        let mut object = self.object("networking.k8s.io/v1", "Ingress");
-        object["metadata"]["annotations"] = json!(ingress.annotations);
         let service = json!({"service": {"name": self.name(), "port": {"name": "http"}}});
-        object["spec"] = json!({"rules": [{
+        let mut spec = json!({"rules": [{
             "host": ingress.host,
             "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": service}]},
         }]});
         if let Some(class) = &ingress.class {
-            object["spec"]["ingressClassName"] = json!(class);
+            spec = with(spec, json!({"ingressClassName": class}));
         }
         if let Some(secret) = &ingress.tls_secret {
-            object["spec"]["tls"] = json!([{"hosts": [ingress.host], "secretName": secret}]);
+            spec = with(spec, json!({"tls": [{"hosts": [ingress.host], "secretName": secret}]}));
         }
-        object
+        let fields = json!({"metadata": {"annotations": ingress.annotations}, "spec": spec});
+        self.object("networking.k8s.io/v1", "Ingress", fields)
     }
 
     fn deployment(&self) -> Value {
         // A changed token has to reach the pod. What is hashed holds tokens of ours, so that nobody guesses it.
         let secret = serde_json::to_vec(&self.secret).unwrap_or_default();
         let secret: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut template = json!({
+        let template = json!({
             "metadata": {
                 "labels": self.mark.labels(EXECUTOR),
                 "annotations": {"edict.dev/secret": secret},
@@ -132,17 +123,15 @@ impl Infra {
                 ],
             },
         });
-        pull_with(&mut template, self.image_pull_secret.as_deref());
-        let mut object = self.object("apps/v1", "Deployment");
-        object["spec"] = json!({
+        let spec = json!({
             "replicas": 1,
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selected(&self.mark, EXECUTOR)},
             // Two at a time would both look after the same jobs and functions.
             "strategy": {"type": "Recreate"},
-            "template": template,
+            "template": pulled_with(template, self.image_pull_secret.as_deref()),
         });
-        object
+        self.object("apps/v1", "Deployment", json!({"spec": spec}))
     }
 
     fn container(&self) -> Value {
@@ -200,14 +189,14 @@ pub(super) fn account(mark: &Mark, namespace: &str, parts: &BTreeSet<Part>) -> V
 /// The right to see nodes, and its binding.
 pub(super) fn cluster_role(mark: &Mark, namespace: &str) -> [Value; 2] {
     let name = cluster_wide_name(mark, namespace);
-    let object = |kind: &str| {
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}})
+    let object = |kind: &str, fields: Value| {
+        let object =
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}});
+        with(object, fields)
     };
-    let (mut role, mut binding) = (object("ClusterRole"), object("ClusterRoleBinding"));
-    role["rules"] = rules(NODES);
-    binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-    binding["subjects"] = subjects(mark, namespace);
-    [role, binding]
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+    let binding = json!({"roleRef": role, "subjects": subjects(mark, namespace)});
+    [object("ClusterRole", json!({"rules": rules(NODES)})), object("ClusterRoleBinding", binding)]
 }
 
 fn subjects(mark: &Mark, namespace: &str) -> Value {
@@ -215,9 +204,7 @@ fn subjects(mark: &Mark, namespace: &str) -> Value {
 }
 
 fn rules(rights: &[(&str, &str, &[&str])]) -> Value {
-    let rule = |(group, resource, verbs): &(&str, &str, &[&str])| {
-        json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
-    };
+    let rule = |(group, resource, verbs): &(&str, &str, &[&str])| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
     rights.iter().map(rule).collect()
 }
 
@@ -235,9 +222,11 @@ pub(super) fn confined() -> Value {
     })
 }
 
-pub(super) fn pull_with(template: &mut Value, secret: Option<&str>) {
-    if let Some(secret) = secret {
-        template["spec"]["imagePullSecrets"] = json!([{"name": secret}]);
+/// A pod template with the secret that its image is pulled with.
+pub(super) fn pulled_with(template: Value, secret: Option<&str>) -> Value {
+    match secret {
+        Some(secret) => with(template, json!({"spec": {"imagePullSecrets": [{"name": secret}]}})),
+        None => template,
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod cache;
 mod contents;
 mod install;
+mod json;
 mod kinds;
 mod manifests;
 mod rights;

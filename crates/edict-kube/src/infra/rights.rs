@@ -1,5 +1,6 @@
 //! What the credentials may do, asked before anything is made.
 
+use super::json::at;
 use super::kinds::resource;
 use super::manifests::namespace;
 use super::{Infra, Part};
@@ -75,7 +76,8 @@ impl Question {
     }
 
     fn new(group: &'static str, resource: &'static str, verb: &'static str, namespace: &str) -> Self {
-        let right = Right { verb, resource: self::resource(group, resource), namespace: namespace.to_owned() };
+        let right =
+            Right { verb, resource: self::resource(group, resource), namespace: namespace.to_owned() };
         Self { group, resource, right }
     }
 }
@@ -115,17 +117,14 @@ impl Cluster {
 
     /// To make the namespace, or to remove the one that was made, is a right only where that is to be done.
     async fn namespace_questions(&self, infra: &Infra) -> Result<Vec<Question>, Fault> {
-        let ask = |verbs: &[&'static str]| {
-            verbs.iter().map(|verb| Question::new("", "namespaces", verb, "")).collect::<Vec<_>>()
-        };
-        // A role in the namespace may hold this one.
-        let get = Question::new("", "namespaces", "get", &infra.namespace);
+        let ask = |verb, namespace: &str| Question::new("", "namespaces", verb, namespace);
+        let get = ask("get", &infra.namespace);
         if !self.may(&get).await? {
             return Ok(vec![get]);
         }
         Ok(match self.find(&namespace(&infra.namespace)).await? {
-            None => ask(&["create", "delete"]),
-            Some(found) if infra.mark.is_on(&found) => ask(&["delete"]),
+            None => vec![ask("create", ""), ask("delete", &infra.namespace)],
+            Some(found) if infra.mark.is_on(&found) => vec![ask("delete", &infra.namespace)],
             Some(_) => Vec::new(),
         })
     }
@@ -145,14 +144,12 @@ impl Cluster {
 
     async fn may(&self, question: &Question) -> Result<bool, Fault> {
         let (resource, subresource) = question.resource.split_once('/').unwrap_or((question.resource, ""));
-        let mut attributes = json!({
+        // A question about a namespace is one within it, for whom a role there may speak.
+        let name = if resource == "namespaces" { question.right.namespace.as_str() } else { "" };
+        let attributes = json!({
             "group": question.group, "resource": resource, "subresource": subresource,
-            "verb": question.right.verb, "namespace": question.right.namespace,
+            "verb": question.right.verb, "namespace": question.right.namespace, "name": name,
         });
-        if resource == "namespaces" {
-            // That it is about this one.
-            attributes["name"] = json!(question.right.namespace);
-        }
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
@@ -167,6 +164,6 @@ impl Cluster {
         let call = Call::custom(right, path, |path| path.create(&PostParams::default(), body));
         // A question changes nothing, although it is sent like something that does.
         let answer: Value = self.ask(call).await.map_err(Fault::without_effect)?.unwrap_or_default();
-        Ok(answer["status"]["allowed"].as_bool().unwrap_or_default())
+        Ok(at(&answer, "/status/allowed").as_bool().unwrap_or_default())
     }
 }

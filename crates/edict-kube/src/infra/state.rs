@@ -1,5 +1,6 @@
 //! Whether an executor runs, and what keeps it from that.
 
+use super::json::at;
 use super::{EXECUTOR, Infra, cache};
 use crate::look::missing;
 use crate::{Cluster, Fault};
@@ -79,7 +80,7 @@ impl Cluster {
     /// One node is enough: another may be down for long, and a pod that needs it waits there by itself.
     async fn cache_state(&self, infra: &Infra) -> Result<InfraState, Fault> {
         let place = cache::place(&infra.mark, &infra.namespace);
-        let name = place["metadata"]["name"].as_str().unwrap_or_default();
+        let name = at(&place, "/metadata/name").as_str().unwrap_or_default();
         let set: Option<DaemonSet> = self.get::<DaemonSet, _>(&infra.namespace, name).await?;
         let set = set.ok_or_else(|| missing("daemon set", &infra.namespace, name))?;
         let pods = self.cache_pods(&infra.mark, &infra.namespace).await?;
@@ -125,10 +126,10 @@ fn problem(pod: &Pod) -> Option<InfraProblem> {
         .filter(|it| it.type_ == "PodScheduled" && it.status == "False")
         .map(|it| InfraProblem::new(it.reason.as_deref(), it.message.as_deref()))
         .next();
-    let containers = || {
-        [&status.init_container_statuses, &status.container_statuses].into_iter().flatten().flatten()
-    };
-    let evicted = status.reason.as_deref().map(|reason| InfraProblem::new(Some(reason), status.message.as_deref()));
+    let containers =
+        || [&status.init_container_statuses, &status.container_statuses].into_iter().flatten().flatten();
+    let evicted =
+        status.reason.as_deref().map(|reason| InfraProblem::new(Some(reason), status.message.as_deref()));
     unscheduled
         .or_else(|| containers().find_map(crashed))
         .or_else(|| containers().find_map(waits))

@@ -1,6 +1,7 @@
 //! Removes what an executor has in a cluster.
 
-use super::kinds::Kind;
+use super::json::at;
+use super::kinds::{Found, Kind};
 use super::manifests::namespace as namespace_manifest;
 use super::{EXECUTOR, Part, cache};
 use crate::{Cluster, Fault, Mark, names};
@@ -78,8 +79,10 @@ impl Removal<'_> {
 
     async fn grants(&mut self) -> Result<(), Fault> {
         let selector = self.mark.selector(None);
-        let bindings =
-            [(rbac("rolebindings"), self.namespace, None), (rbac("clusterrolebindings"), "", Some(Part::Nodes))];
+        let bindings = [
+            (rbac("rolebindings"), self.namespace, None),
+            (rbac("clusterrolebindings"), "", Some(Part::Nodes)),
+        ];
         self.sweep(&bindings, &selector, self.deadline).await
     }
 
@@ -95,7 +98,8 @@ impl Removal<'_> {
             (Kind::new("", "v1", "secrets"), here, None),
         ];
         self.sweep(&all, &self.mark.selector(None), self.deadline).await?;
-        let selector = format!("{},{}!={}", self.mark.selector(None), crate::ours::COMPONENT_LABEL, cache::CACHE);
+        let selector =
+            format!("{},{}!={}", self.mark.selector(None), crate::ours::COMPONENT_LABEL, cache::CACHE);
         self.wait_for_pods(&selector, self.deadline).await
     }
 
@@ -132,18 +136,21 @@ impl Removal<'_> {
         };
         let Some(found) = found.filter(|found| self.mark.is_on(found)) else { return Ok(()) };
         let shown = format!("namespace `{}`", self.namespace);
-        if found["metadata"]["deletionTimestamp"].is_null() {
+        if at(&found, "/metadata/deletionTimestamp").is_null() {
             match self.cluster.others_in(self.mark, self.namespace).await {
                 Ok(others) if others.is_empty() => {}
                 Ok(others) => {
                     self.leave(shown, &format!("it holds what Edict did not make: {}", some_of(&others)));
                     return Ok(());
                 }
-                Err(Fault::Forbidden { right }) => {
-                    self.leave(shown, &format!("whether it is empty is not known, for want of the right: {right}"));
+                // Perhaps the part of the API server that serves a custom resource is down; or a right is missing.
+                Err(fault) => {
+                    self.leave(
+                        shown,
+                        &format!("whether it holds what Edict did not make is not known: {fault}"),
+                    );
                     return Ok(());
                 }
-                Err(fault) => return Err(fault),
             }
             self.cluster.take_away(self.mark, &manifest).await?;
         }
@@ -167,9 +174,11 @@ impl Removal<'_> {
         loop {
             let mut there = Vec::new();
             for (kind, namespace, part) in kinds {
-                let found = match self.cluster.found(kind, namespace, Some(selector)).await {
+                let found = match self.patiently(kind, namespace, selector, until).await {
                     // With these credentials no such part was made.
-                    Err(Fault::Forbidden { .. }) if part.is_some_and(|part| !self.parts.contains(&part)) => continue,
+                    Err(Fault::Forbidden { .. }) if part.is_some_and(|part| !self.parts.contains(&part)) => {
+                        continue;
+                    }
                     found => found?,
                 };
                 for found in found {
@@ -177,6 +186,8 @@ impl Removal<'_> {
                         match self.cluster.discard(kind, namespace, &found).await {
                             // It was replaced meanwhile: the next look tells.
                             Ok(()) | Err(Fault::Conflict { .. }) => {}
+                            // So it does whether it was removed.
+                            Err(fault) if may_pass(&fault) => {}
                             Err(fault) => return Err(fault),
                         }
                     }
@@ -198,7 +209,7 @@ impl Removal<'_> {
     async fn wait_for_pods(&mut self, selector: &str, until: Instant) -> Result<(), Fault> {
         let pods = Kind::new("", "v1", "pods");
         loop {
-            let there = self.cluster.found(&pods, self.namespace, Some(selector)).await?;
+            let there = self.patiently(&pods, self.namespace, selector, until).await?;
             if there.is_empty() {
                 return Ok(());
             }
@@ -212,11 +223,31 @@ impl Removal<'_> {
         }
     }
 
+    /// What there is. A moment without an API server does not end what is under way.
+    async fn patiently(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        selector: &str,
+        until: Instant,
+    ) -> Result<Vec<Found>, Fault> {
+        loop {
+            match self.cluster.found(kind, namespace, Some(selector)).await {
+                Err(fault) if may_pass(&fault) && Instant::now() < until => sleep(PAUSE).await,
+                found => return found,
+            }
+        }
+    }
+
     fn leave(&mut self, what: String, why: &str) {
         if !self.left.iter().any(|left| left.what == what) {
             self.left.push(Leftover { what, why: why.to_owned() });
         }
     }
+}
+
+fn may_pass(fault: &Fault) -> bool {
+    matches!(fault, Fault::Unavailable { .. } | Fault::Timeout { .. } | Fault::Busy { .. })
 }
 
 fn deployments() -> Kind {
