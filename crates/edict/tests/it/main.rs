@@ -51,6 +51,8 @@ mod jobs;
 mod jobs_faults;
 mod listeners;
 mod management;
+mod pods_functions;
+mod pods_jobs;
 mod queries;
 mod requirements;
 mod sdk;
