@@ -14,6 +14,8 @@ const USER: u32 = 10001;
 /// Where the program keeps its files, and in there what pods may share: code by digest and environments, each under a lock.
 const DATA: &str = "/data";
 const CACHE: &str = "/data/cache";
+/// The variable that tells the program its node.
+const NODE: &str = "EDICT_NODE";
 
 /// What pods differ in.
 pub(super) struct PodTemplate<'a> {
@@ -69,6 +71,8 @@ impl PodTemplate<'_> {
         for (name, (secret, key)) in &options.secret_env {
             env.insert(name, json!({"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}));
         }
+        let node = NODE.to_owned();
+        env.insert(&node, json!({"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}));
         let env = env.into_iter().map(|(name, mut variable)| {
             variable["name"] = json!(name);
             variable

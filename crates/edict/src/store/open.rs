@@ -189,6 +189,7 @@ const SQLITE: Migrations = &[
     (7, "decision_log", include_str!("../../migrations/sqlite/0007_decision_log.sql")),
     (8, "audit", include_str!("../../migrations/sqlite/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/sqlite/0009_actions.sql")),
+    (10, "pods", include_str!("../../migrations/sqlite/0010_pods.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
@@ -200,6 +201,7 @@ const POSTGRES: Migrations = &[
     (7, "decision_log", include_str!("../../migrations/postgres/0007_decision_log.sql")),
     (8, "audit", include_str!("../../migrations/postgres/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/postgres/0009_actions.sql")),
+    (10, "pods", include_str!("../../migrations/postgres/0010_pods.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {
