@@ -40,8 +40,8 @@ pub use function::{
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use infra::{
-    ClusterConfig, CreateInfra, ExecutorInfra, InfraExposure, InfraIngress, InfraOptions, InfraState, RemoveInfra,
-    RemovedInfra,
+    ClusterConfig, CreateInfra, ExecutorInfra, InfraExposure, InfraIngress, InfraOptions, InfraState,
+    RemoveInfra, RemovedInfra,
 };
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};

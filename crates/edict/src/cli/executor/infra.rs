@@ -104,7 +104,13 @@ pub(super) struct RemoveArgs {
     /// For example `edge-1`
     id: String,
     /// The cluster's kubeconfig; files that it names are sent along. Not needed with --force
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG", hide_env_values = true, required_unless_present = "force")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KUBECONFIG",
+        hide_env_values = true,
+        required_unless_present = "force"
+    )]
     kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig; its current one when left out
     #[arg(long, value_name = "NAME")]
@@ -138,8 +144,12 @@ pub(super) async fn add(args: AddArgs, client: &Client, out: &mut Output<'_>) ->
                 Exposure::ClusterIp => InfraExposure::ClusterIp,
                 Exposure::LoadBalancer => InfraExposure::LoadBalancer,
             }),
-            ingress: ingress_host
-                .map(|host| InfraIngress { host, class, tls_secret, ..InfraIngress::default() }),
+            ingress: ingress_host.map(|host| InfraIngress {
+                host,
+                class,
+                tls_secret,
+                ..InfraIngress::default()
+            }),
             cache: args.cache,
             memory_limit: args.memory_limit,
         },

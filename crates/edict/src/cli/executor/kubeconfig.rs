@@ -36,7 +36,8 @@ fn flatten(config: &Value, context: Option<&str>, folder: &Path) -> Result<Clust
         let name = context.pointer(&format!("/context/{field}")).and_then(Value::as_str);
         name.ok_or_else(|| format!("its context `{name}` names no {field}", name = text(context, "name")))
     };
-    let (cluster, user) = (named(config, "clusters", part("cluster")?)?, named(config, "users", part("user")?)?);
+    let (cluster, user) =
+        (named(config, "clusters", part("cluster")?)?, named(config, "users", part("user")?)?);
     Ok(ClusterConfig::new(json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -49,7 +50,8 @@ fn flatten(config: &Value, context: Option<&str>, folder: &Path) -> Result<Clust
 
 fn named<'a>(config: &'a Value, list: &str, name: &str) -> Result<&'a Value, String> {
     let entries = config.get(list).and_then(Value::as_array);
-    let found = entries.into_iter().flatten().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name));
+    let found =
+        entries.into_iter().flatten().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name));
     found.ok_or_else(|| format!("there is no `{name}` among its {list}"))
 }
 
@@ -60,7 +62,9 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 /// The fields of a cluster or user, with what files hold in place of their names.
 fn whole(fields: Option<&Value>, folder: &Path) -> Result<Map<String, Value>, String> {
     let mut fields = fields.and_then(Value::as_object).cloned().unwrap_or_default();
-    if let Some(program) = PROGRAMS.iter().find(|program| fields.get(**program).is_some_and(|value| !value.is_null())) {
+    if let Some(program) =
+        PROGRAMS.iter().find(|program| fields.get(**program).is_some_and(|value| !value.is_null()))
+    {
         return Err(format!(
             "its user has `{program}`, a program that the policy system does not run: use a user with a `token` or a \
              client certificate, such as a service account's"
@@ -97,7 +101,8 @@ fn base64(bytes: &[u8]) -> String {
     let letter = |bits: u32| LETTERS.get(bits as usize & 63).map_or('=', |letter| char::from(*letter));
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
+        let bits =
+            (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
         let whole = [18, 12, 6, 0].map(|shift| letter(bits >> shift));
         // Two letters for one byte, three for two.
         text.extend(whole.iter().take(group.len() + 1));
@@ -140,7 +145,9 @@ mod tests {
                 "users": [{"name": "u", "user": {"token": "secret"}}],
             })
         );
-        for (context, problem) in [(Some("b"), "`gone` among its clusters"), (Some("x"), "`x` among its contexts")] {
+        for (context, problem) in
+            [(Some("b"), "`gone` among its clusters"), (Some("x"), "`x` among its contexts")]
+        {
             let said = flatten(&config, context, folder.path()).unwrap_err();
             assert!(said.contains(problem), "{said}");
         }
@@ -160,7 +167,8 @@ mod tests {
 
     #[test]
     fn base64_is_padded() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xfb, 0xff]), "+/8=");

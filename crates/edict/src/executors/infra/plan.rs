@@ -54,8 +54,12 @@ pub(super) fn plan(
     let usual = || Infra::default_namespace(&mark(app, &claim.infra.executor_id));
     let namespace = options.namespace.clone().unwrap_or_else(usual);
     if !is_label(&namespace) {
-        let problem = "use lower-case letters, digits and dashes, beginning and ending with a letter or digit";
-        return Err(invalid("namespace", &format!("`{}` is no namespace: {problem}", crate::shorten(&namespace))));
+        let problem =
+            "use lower-case letters, digits and dashes, beginning and ending with a letter or digit";
+        return Err(invalid(
+            "namespace",
+            &format!("`{}` is no namespace: {problem}", crate::shorten(&namespace)),
+        ));
     }
     check_place(&claim.infra, server.as_deref(), &namespace)?;
     let infra = &mut claim.infra;
@@ -107,7 +111,8 @@ fn server_url(app: &App, asked: Option<&str>) -> Result<String, ApiError> {
         ));
     }
     let url = asked.unwrap_or(&app.public_url);
-    let Some(parsed) = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
+    let Some(parsed) = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    else {
         let problem = "is no URL; it looks like `https://edict.example.com`";
         return Err(invalid("server_url", &format!("`{}` {problem}", crate::shorten(url))));
     };
@@ -133,7 +138,9 @@ fn wanted(app: &App, claim: &Claim) -> Result<Infra, ApiError> {
             (Some(folder.clone()), folder)
         }
         "none" => (None, String::new()),
-        claim if claim.strip_prefix("claim:").is_some_and(|name| !name.is_empty()) => (None, claim.to_owned()),
+        claim if claim.strip_prefix("claim:").is_some_and(|name| !name.is_empty()) => {
+            (None, claim.to_owned())
+        }
         other => {
             let problem = format!("`{}` is none of `node`, `none`, `claim:NAME`", crate::shorten(other));
             return Err(invalid("cache", &problem));
@@ -211,5 +218,8 @@ fn exposure(options: &InfraOptions) -> Exposure {
 /// A DNS-1123 label.
 fn is_label(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }

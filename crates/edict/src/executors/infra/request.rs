@@ -55,16 +55,14 @@ impl Remove {
             Some(Value::Bool(force)) => force,
             Some(_) => return Err(invalid("force", "must be true or false")),
         };
-        let options: InfraOptions =
-            document(fields, &["namespace", "cluster_config", "wait", "force"])?;
+        let options: InfraOptions = document(fields, &["namespace", "cluster_config", "wait", "force"])?;
         Ok(Self { cluster_config: config.map(ClusterConfig::new), wait, namespace: options.namespace, force })
     }
 }
 
 fn wait(field: Option<Value>) -> Result<Duration, ApiError> {
     let Some(wait) = field.filter(|wait| !wait.is_null()) else { return Ok(WAIT) };
-    let wait: Seconds =
-        serde_json::from_value(wait).map_err(|error| invalid("wait", &error.to_string()))?;
+    let wait: Seconds = serde_json::from_value(wait).map_err(|error| invalid("wait", &error.to_string()))?;
     Ok(wait.duration().min(LONGEST))
 }
 
@@ -126,7 +124,9 @@ mod tests {
 
     #[test]
     fn bodies_that_do_not_fit_say_which_field() {
-        let create = |body: Value| Create::read(&body.to_string().into()).err().map(|error| error.message().to_owned());
+        let create = |body: Value| {
+            Create::read(&body.to_string().into()).err().map(|error| error.message().to_owned())
+        };
         let config = json!({"kind": "Config"});
         assert_eq!(create(json!({"cluster_config": config})), None);
         for (body, named) in [
