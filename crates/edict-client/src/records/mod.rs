@@ -13,6 +13,7 @@ mod execution;
 mod executor;
 mod function;
 mod graph;
+mod infra;
 mod job;
 mod placement;
 mod policy;
@@ -39,6 +40,10 @@ pub use function::{
     ReplicaState,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
+pub use infra::{
+    ClusterConfig, CreateInfra, ExecutorInfra, InfraExposure, InfraIngress, InfraOptions, InfraState,
+    RemoveInfra, RemovedInfra,
+};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};

@@ -191,16 +191,19 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     result
 }
 
-fn advertised(settings: &Settings, listeners: &Listeners) -> Result<String, ServeError> {
+/// What the policy system is told of how to reach this process; None when it knows better.
+fn advertised(settings: &Settings, listeners: &Listeners) -> Result<Option<String>, ServeError> {
     match settings.executor_url.as_str() {
+        // Whoever made the Service in front of this pod has recorded where that is.
+        "" if settings.bind.is_unspecified() && settings.backend == Backend::Kubernetes => Ok(None),
         "" if settings.bind.is_unspecified() => Err(ServeError::Registration(
             "set `executor_url`: the policy system cannot guess how to reach an executor that listens everywhere"
                 .to_owned(),
         )),
-        "" => Ok(listeners.url("executor")),
+        "" => Ok(Some(listeners.url("executor"))),
         url => {
             super::record::check_host(url)?;
-            Ok(url.to_owned())
+            Ok(Some(url.to_owned()))
         }
     }
 }

@@ -190,6 +190,7 @@ const SQLITE: Migrations = &[
     (8, "audit", include_str!("../../migrations/sqlite/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/sqlite/0009_actions.sql")),
     (10, "pods", include_str!("../../migrations/sqlite/0010_pods.sql")),
+    (11, "infra", include_str!("../../migrations/sqlite/0011_infra.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
@@ -202,6 +203,7 @@ const POSTGRES: Migrations = &[
     (8, "audit", include_str!("../../migrations/postgres/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/postgres/0009_actions.sql")),
     (10, "pods", include_str!("../../migrations/postgres/0010_pods.sql")),
+    (11, "infra", include_str!("../../migrations/postgres/0011_infra.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

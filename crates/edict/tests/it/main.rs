@@ -47,6 +47,7 @@ mod graphs;
 mod graphs_faults;
 mod hostile;
 mod image;
+mod infra;
 mod jobs;
 mod jobs_faults;
 mod listeners;
