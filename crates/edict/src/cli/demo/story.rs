@@ -64,6 +64,8 @@ pub(super) struct Story {
     sdk: PathBuf,
     /// Where functions are deployed and jobs run; None: where the allocator says.
     executor: Option<String>,
+    /// Functions that are deployed there.
+    deployed: Vec<String>,
     step: usize,
 }
 
@@ -76,7 +78,7 @@ impl Story {
     ) -> Result<Self, Failure> {
         let client = Client::new(&server.url, token)?;
         let (url, started_in) = (server.url.clone(), server.started_in);
-        Ok(Self { client, url, started_in, sample, sdk, executor: None, step: 0 })
+        Ok(Self { client, url, started_in, sample, sdk, executor: None, deployed: Vec::new(), step: 0 })
     }
 
     fn heading(&mut self, out: &mut Output<'_>, text: &str) -> Result<(), Failure> {

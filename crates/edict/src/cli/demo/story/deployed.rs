@@ -63,6 +63,7 @@ impl Story {
         let started = Instant::now();
         let request = json!({"name": "check-ip", "policy_rule_uri": URI, "replicas": 2});
         self.client.deploy_function(self.executor.as_deref(), &request).await?;
+        self.deployed.push("check-ip".to_owned());
         let status = self.settled("check-ip").await?.function_status;
         out.line(&format!(
             "   check-ip: {} of {} replicas ready after {} ms",

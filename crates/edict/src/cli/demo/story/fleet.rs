@@ -67,6 +67,9 @@ impl Story {
     ) -> Result<(), Failure> {
         let Some(id) = self.executor.take() else { return Ok(()) };
         self.heading(out, "And out again: objects, namespace and rights")?;
+        for name in self.deployed.drain(..) {
+            self.client.remove_function(&name).await?;
+        }
         let wait = Some(Seconds::from(PATIENCE));
         let request = RemoveInfra { cluster_config: Some(config.clone()), wait, ..RemoveInfra::default() };
         let started = Instant::now();
