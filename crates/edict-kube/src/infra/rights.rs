@@ -27,7 +27,7 @@ const HERE: &Rules = &[
     ("apps", "deployments", ALL),
     (RBAC, "roles", ALL),
     (RBAC, "rolebindings", ALL),
-    ("", "pods", &["list"]),
+    ("", "pods", &["list", "delete"]),
     ("batch", "jobs", &["list", "delete"]),
     ("autoscaling", "horizontalpodautoscalers", &["list", "delete"]),
 ];

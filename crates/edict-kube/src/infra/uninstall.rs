@@ -5,6 +5,8 @@ use super::kinds::{Found, Kind};
 use super::manifests::namespace as namespace_manifest;
 use super::{EXECUTOR, Part, cache};
 use crate::{Cluster, Fault, Mark, names};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -207,19 +209,41 @@ impl Removal<'_> {
 
     /// Pods are removed with what they belong to.
     async fn wait_for_pods(&mut self, selector: &str, until: Instant) -> Result<(), Fault> {
-        let pods = Kind::new("", "v1", "pods");
+        let params = ListParams::default().labels(selector);
         loop {
-            let there = self.patiently(&pods, self.namespace, selector, until).await?;
+            let there = match self.cluster.list::<Pod, Pod>(self.namespace, &params).await {
+                Err(fault) if may_pass(&fault) && Instant::now() < until => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                found => found?.0,
+            };
             if there.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= until {
                 for pod in there {
-                    self.leave(format!("pods `{}`", pod.name()), "it has not ended; its node may be down");
+                    let name = pod.metadata.name.unwrap_or_default();
+                    self.leave(format!("pods `{name}`"), "it has not ended; its node may be down");
                 }
                 return Ok(());
             }
+            for pod in there.iter().filter(|pod| waits_for_nothing(pod)) {
+                self.hurry(pod).await?;
+            }
             sleep(PAUSE).await;
+        }
+    }
+
+    /// The kubelet gives time to end to a pod that has never begun, too.
+    async fn hurry(&self, pod: &Pod) -> Result<(), Fault> {
+        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let params = DeleteParams { grace_period_seconds: Some(1), preconditions, ..DeleteParams::default() };
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match self.cluster.delete::<Pod>(self.namespace, name, &params).await {
+            Ok(_) | Err(Fault::Conflict { .. }) => Ok(()),
+            Err(fault) if may_pass(&fault) => Ok(()),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -244,6 +268,16 @@ impl Removal<'_> {
             self.left.push(Leftover { what, why: why.to_owned() });
         }
     }
+}
+
+/// Whether a pod has time to end in which nothing will happen, since its containers were never started.
+fn waits_for_nothing(pod: &Pod) -> bool {
+    let mut containers = pod.status.iter().flat_map(|status| {
+        [&status.init_container_statuses, &status.container_statuses].into_iter().flatten().flatten()
+    });
+    pod.metadata.deletion_timestamp.is_some()
+        && pod.metadata.deletion_grace_period_seconds > Some(1)
+        && containers.all(|container| container.container_id.is_none())
 }
 
 fn may_pass(fault: &Fault) -> bool {

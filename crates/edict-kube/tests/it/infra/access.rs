@@ -100,8 +100,9 @@ async fn rights_in_the_whole_cluster_are_asked_for_where_they_are_needed() {
         let missing = little.missing_rights(&ground.infra).await.unwrap();
         shown = missing.iter().map(ToString::to_string).collect();
     }
-    let kinds = ["clusterrolebinding", "clusterrole"];
-    kinds.map(|kind| ground.namespace.kubectl(&["delete", kind, &name]));
+    for kind in ["clusterrolebinding", "clusterrole"] {
+        ground.namespace.kubectl(&["delete", kind, &name]);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Comes, is changed, goes; and what is not its own stays as it is.
 
-use super::{Ground, ask};
+use super::{Ground, answers};
 use crate::support::conflict;
 use edict_kube::{Exposure, Fault, Infra, InfraState, Ingress, Mark};
 use serde_json::{Value, json};
@@ -168,7 +168,8 @@ async fn a_change_reaches_the_pod_and_what_is_no_longer_wanted_goes() {
 
     // By way of a node, and with another exposure.
     let address = ground.cluster.infra_address(&ground.infra).await.unwrap().unwrap();
-    assert!(ask(&address).ends_with("fine\n"), "{address}");
+    // Nodes learn of a new pod a moment later.
+    ground.namespace.wait_for("an answer by way of the node", || answers(&address));
     ground.infra.exposure = Exposure::ClusterIp;
     ground.cluster.install(&ground.infra).await.unwrap();
     let address = ground.cluster.infra_address(&ground.infra).await.unwrap().unwrap();

@@ -158,11 +158,13 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// What is answered at `/healthz`.
-fn ask(address: &Address) -> String {
-    let mut connection = TcpStream::connect((address.host.as_str(), address.port)).unwrap();
-    connection.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
+/// Whether `/healthz` is answered there.
+fn answers(address: &Address) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut connection = TcpStream::connect((address.host.as_str(), address.port))?;
+        connection.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).map(|_| answer)
+    };
+    ask().is_ok_and(|answer| answer.ends_with("fine\n"))
 }
