@@ -1,6 +1,6 @@
 //! What Edict does to a Kubernetes cluster: restarts and deletes pods; scales, rolls back and restarts deployments; says
 //! whether the workload came back healthy, and, after a crash, whether an action was done. And what Edict runs in a cluster:
-//! jobs and functions as pods ([`Workloads`]), and an executor of its own ([`Infra`]), which it also takes out again.
+//! jobs and functions as pods ([`Workloads`]), and the executor itself that looks after them ([`Infra`]).
 //!
 //! It knows nothing of policies, limits or audit trails: whoever calls [`Cluster::perform`] has decided.
 

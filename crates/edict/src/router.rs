@@ -120,7 +120,7 @@ fn replica_routes() -> OpenApiRouter<ReplicaApp> {
     OpenApiRouter::with_openapi(Replica::openapi())
         .routes(routes!(functions::pod::call))
         .routes(routes!(functions::pod::manage))
-        .routes(routes!(functions::pod::state))
+        .routes(routes!(functions::pod::state, functions::pod::confirm))
         .routes(routes!(functions::pod::logs))
 }
 

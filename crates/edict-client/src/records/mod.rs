@@ -35,8 +35,9 @@ pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
-    AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
-    FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer, ReplicaState,
+    AssignedFunction, Autoscaling, ConfirmChanges, DeployFunction, Function, FunctionChanges, FunctionLog,
+    FunctionState, FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer,
+    ReplicaState,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
 pub use infra::{

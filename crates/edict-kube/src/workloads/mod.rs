@@ -3,6 +3,11 @@
 //! Everything that is known stands in the cluster, as labels and annotations of the objects; this keeps a copy that follows
 //! changes ([`watch`]), so that looking costs nothing and nothing is asked for again and again.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value without that field reads as null, and those that are written to are objects"
+)]
+
 mod function_manifest;
 mod function_seen;
 mod functions;

@@ -27,8 +27,8 @@ impl Workloads {
         if !self.mark.is_on(&found) {
             return Err(place.not_ours());
         }
-        let mut params = DeleteParams::default();
-        params.preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+        let this = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
         let call = Call::custom(place.right("delete"), place.path.clone(), |path| path.delete(name, &params));
         match self.cluster.ask::<Value>(call).await {
             // It went, and another one came, in between.

@@ -60,7 +60,7 @@ impl Problem {
 
     /// What a pod waits for before its program runs.
     pub(super) fn waiting(pod: &Pod) -> Option<Self> {
-        unscheduled(pod).or_else(|| containers(pod).find_map(|container| held_up(container)))
+        unscheduled(pod).or_else(|| containers(pod).find_map(held_up))
     }
 
     /// Why a pod of a function does not serve.

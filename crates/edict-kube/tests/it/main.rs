@@ -10,9 +10,13 @@
 
 mod deployments;
 mod faults;
+mod infra;
 mod pods;
 mod rights;
 mod rollback;
 mod settle;
 mod shows;
 mod support;
+mod workloads_functions;
+mod workloads_jobs;
+mod workloads_support;

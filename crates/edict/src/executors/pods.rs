@@ -1,9 +1,9 @@
 //! What an executor on Kubernetes runs jobs and functions with, put together from its settings.
 
+use super::hardware;
 use crate::error::{ApiError, Code};
 use crate::server::ServeError;
 use crate::settings::{Secret, Settings};
-use super::hardware;
 use edict_client::records::{ExecutionLimits, Object};
 use edict_kube::{Cache, Cluster, Mark, PodOptions, Workloads};
 use edict_runtime::Limits;

@@ -16,7 +16,7 @@ const FILES: [(&str, &str); 3] = [
 const PROGRAMS: [&str; 2] = ["exec", "auth-provider"];
 
 /// Reads a kubeconfig and keeps what its current context, or the one that is named, needs.
-pub(super) fn read(path: &Path, context: Option<&str>) -> Result<ClusterConfig, Failure> {
+pub(in super::super) fn read(path: &Path, context: Option<&str>) -> Result<ClusterConfig, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::failed(format!("cannot read the kubeconfig `{shown}`: {error}")))?;

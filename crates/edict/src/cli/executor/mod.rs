@@ -2,7 +2,7 @@
 //! policy system sets up in a cluster.
 
 mod infra;
-mod kubeconfig;
+pub(super) mod kubeconfig;
 
 use super::Global;
 use super::failure::Failure;

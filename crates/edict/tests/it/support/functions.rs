@@ -85,8 +85,7 @@ impl Load {
     /// `callers` that call a function one time after the other.
     pub(crate) fn start(app: &TestApp, name: &str, input: &Value, callers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let request =
-            app.request("POST", &format!("/function/call_function/{name}")).body(input.to_string());
+        let request = app.request("POST", &format!("/function/call_function/{name}")).body(input.to_string());
         let caller = |_| {
             let (stop, request) = (Arc::clone(&stop), request.try_clone().unwrap());
             tokio::spawn(async move {

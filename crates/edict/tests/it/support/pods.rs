@@ -23,7 +23,10 @@ pub(crate) fn image(namespace: &Namespace) -> Option<(String, IpAddr)> {
     let image = std::env::var("EDICT_TEST_IMAGE_EDICT").ok();
     let found = image.zip(address(namespace));
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "EDICT_TEST_IMAGE_EDICT is not set: use `cargo xtask test`");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "EDICT_TEST_IMAGE_EDICT is not set: use `cargo xtask test`"
+        );
         eprintln!("skipped: it needs EDICT_TEST_IMAGE_EDICT, and a cluster on this machine");
     }
     found
@@ -96,7 +99,9 @@ impl Pods {
 fn grant(namespace: &Namespace) {
     let rules: Vec<Value> = edict_kube::RIGHTS
         .iter()
-        .map(|(group, resource, verbs)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}))
+        .map(
+            |(group, resource, verbs)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}),
+        )
         .collect();
     namespace.create(&json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "executor"},
