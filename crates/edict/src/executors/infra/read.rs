@@ -23,12 +23,12 @@ pub(crate) async fn read_infra(
     Path(id): Path<String>,
 ) -> Result<Data<ExecutorInfra>, ApiError> {
     let store = &app.registry.store;
+    if let Some(infra) = Claim::peek(store, &id).await? {
+        return Ok(Data::new(infra));
+    }
     EXECUTORS.get(store, &id).await?;
-    let missing = || {
-        ApiError::new(
-            Code::InfraNotFound,
-            format!("executor `{id}` has no infrastructure that this policy system has made"),
-        )
-    };
-    Ok(Data::new(Claim::peek(store, &id).await?.ok_or_else(missing)?))
+    Err(ApiError::new(
+        Code::InfraNotFound,
+        format!("executor `{id}` has no infrastructure that this policy system has made"),
+    ))
 }

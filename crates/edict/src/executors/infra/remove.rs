@@ -140,10 +140,12 @@ async fn forget(app: &App, claim: &Claim) -> Result<Vec<String>, ApiError> {
     }
     let sql = "SELECT key FROM functions WHERE function_executor_id = $1";
     let functions = store.fetch::<(String,)>(Statement::new(sql).bind(id)).await?;
-    Ok(match functions.len() {
-        0 => Vec::new(),
-        some => vec![format!(
-            "{some} functions are still deployed on `{id}`: nobody serves them until it has infrastructure again"
+    let names: Vec<String> = functions.into_iter().map(|(name,)| name).collect();
+    Ok(match names.as_slice() {
+        [] => Vec::new(),
+        names => vec![format!(
+            "nobody serves these functions until `{id}` has infrastructure again: {}",
+            names.join(", ")
         )],
     })
 }
