@@ -141,7 +141,8 @@ impl Cluster {
             return Ok(None);
         };
         let Some(folder) = Folder::of(&found) else { return Ok(None) };
-        // Where its image cannot be pulled, or its pods are not allowed, there is nothing to remove, and nothing to do it with.
+        // Where its image cannot be pulled, or its pods are not allowed, there is nothing to remove, and nothing to do it
+        // with.
         if !self.cache_pods(mark, namespace).await?.iter().any(has_worked) {
             return Ok(None);
         }
