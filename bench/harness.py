@@ -32,8 +32,8 @@ def environment():
 class Server:
     """`edict serve` in a temporary folder, on free ports; stopped, and its folder removed, at the end of `with`."""
 
-    def __init__(self, **settings):
-        self.dir = Path(tempfile.mkdtemp(prefix="edict-bench-"))
+    def __init__(self, token=None, **settings):
+        self.dir, self.token = Path(tempfile.mkdtemp(prefix="edict-bench-")), token
         self.settings = {"system_port": 0, "engine_port": 0, "actions_port": 0, "log_level": "warn", **settings}
         self.start()
 
@@ -46,7 +46,7 @@ class Server:
         with open(self.dir / "log", "ab") as log:
             started = time.perf_counter()
             self.process = subprocess.Popen(
-                command, cwd=self.dir, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self.dir, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         while not ready.exists():
             if self.process.poll() is not None or time.perf_counter() - started > PATIENCE:
@@ -56,6 +56,11 @@ class Server:
         self.url = json.loads(ready.read_text())["system"]
         host, port = self.url.removeprefix("http://").split(":")
         self.address = (host, int(port))
+
+    def environment(self):
+        """With what the server wants of administrators, and what the command line presents."""
+        tokens = {"EDICT_AUTH_TOKENS": f"admin:{self.token}", "EDICT_TOKEN": self.token} if self.token else {}
+        return {**environment(), **tokens}
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -76,7 +81,7 @@ class Server:
     def edict(self, *arguments):
         """Runs a verb of the command line against this server and returns what it prints as JSON."""
         command = [binary(), *arguments, "--url", self.url, "--output", "json"]
-        done = subprocess.run(command, cwd=self.dir, env=environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.dir, env=self.environment(), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{arguments} failed: {done.stderr}")
         return json.loads(done.stdout)
@@ -137,12 +142,13 @@ def field_kib(pid, file, name):
     return 0
 
 
-def encode(method, path, body=None, content_type="application/json"):
+def encode(method, path, body=None, content_type="application/json", token=None):
     """A request as it goes over the wire."""
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
     body = body or b""
     head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {content_type}\r\n"
+    head += f"authorization: Bearer {token}\r\n" if token else ""
     return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
@@ -152,7 +158,7 @@ class Connection:
     def __init__(self, server):
         self.socket = socket.create_connection(server.address, PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
+        self.buffer, self.token = b"", getattr(server, "token", None)
 
     def send(self, request):
         self.socket.sendall(request)
@@ -176,7 +182,7 @@ class Connection:
 
         Raises RuntimeError unless it succeeded.
         """
-        self.send(encode(method, path, body, content_type))
+        self.send(encode(method, path, body, content_type, self.token))
         status, body = self.receive()
         if status != 200:
             raise RuntimeError(f"{method} {path}: {status} {body[:2000].decode(errors='replace')}")

@@ -7,6 +7,7 @@ use crate::run::{self, Failure, output};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 /// What the tests' workloads are made of.
 const IMAGE: &str = "localhost/edict-test:1";
@@ -23,16 +24,16 @@ pub(crate) enum Starting {
     Nowhere,
     /// It is there; tests read the variables themselves.
     There,
-    /// A script is starting it.
-    Script(PathBuf, Child),
+    /// A script is starting it, and what of the image needs no program is being built.
+    Script { script: PathBuf, up: Child, image: JoinHandle<Result<(), Failure>> },
 }
 
 /// How to reach a cluster.
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) image: &'static str,
-    /// The image of the program under test, if it was asked for.
-    pub(crate) edict: Option<&'static str>,
+    /// The image of the program under test.
+    pub(crate) edict: &'static str,
 }
 
 /// Starts the script, if there is one, without waiting for it.
@@ -47,30 +48,30 @@ pub(crate) fn start() -> Result<Starting, Failure> {
         return Ok(Starting::Nowhere);
     };
     let script = std::path::absolute(script)?;
+    // Before the script starts: it installs packages, too, and does not wait for others that do.
     if output("dpkg", &["-s", "busybox-static"]).is_err() {
         run::install(&["busybox-static"])?;
     }
-    let child = Command::new(&script).arg("up").stdin(Stdio::null()).spawn();
-    let child = child.map_err(|error| Failure(format!("{}: {error}", script.display())))?;
-    Ok(Starting::Script(script, child))
+    image::Builder::find()?;
+    image::install_debootstrap()?;
+    let up = Command::new(&script).arg("up").stdin(Stdio::null()).spawn();
+    let up = up.map_err(|error| Failure(format!("{}: {error}", script.display())))?;
+    Ok(Starting::Script { script, up, image: std::thread::spawn(image::prepare) })
 }
 
 impl Starting {
     /// Waits until it is up, and gives it the image that the tests use.
     pub(crate) fn wait(self) -> Result<Option<Cluster>, Failure> {
-        let Self::Script(script, mut child) = self else { return Ok(None) };
-        let status = child.wait()?;
+        let Self::Script { script, mut up, image } = self else { return Ok(None) };
+        let status = up.wait()?;
         if !status.success() {
             return Err(Failure(format!("{} up: {status}", script.display())));
         }
         load_image(&script)?;
-        // Building it takes minutes, and its tests replace servers under load: they want a machine of their own.
-        let edict = std::env::var_os("EDICT_TEST_IMAGES").map(|_| EDICT);
-        if edict.is_some() {
-            load_edict(&script)?;
-        }
+        image.join().map_err(|_| Failure("the image's parts could not be built".to_owned()))??;
+        load_edict(&script)?;
         let kubeconfig = output(&script.display().to_string(), &["kubeconfig"])?.into();
-        Ok(Some(Cluster { kubeconfig, image: IMAGE, edict }))
+        Ok(Some(Cluster { kubeconfig, image: IMAGE, edict: EDICT }))
     }
 }
 

@@ -2,11 +2,15 @@
 
 mod bases;
 
+pub(crate) use bases::install_debootstrap;
+
 use crate::run::{self, Failure, output};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
+/// The image without the program.
+const READY: &str = "localhost/edict:ready";
 /// What this machine trusts; the build trusts the same.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -73,18 +77,21 @@ fn folder() -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
+/// Builds everything but the program's own layer, which [`build`] then finds: it takes minutes, and needs no program.
+pub(crate) fn prepare() -> Result<(), Failure> {
+    let builder = Builder::find()?;
+    bases::provide(builder, false, &folder()?)?;
+    let empty = folder()?.join("empty");
+    std::fs::create_dir_all(&empty)?;
+    run::run(builder.build().args(["--target", "ready", "--tag", READY]).arg(empty))
+}
+
 /// Builds the image and writes the archive.
 pub(crate) fn build(options: &Options) -> Result<(), Failure> {
     let builder = Builder::find()?;
     bases::provide(builder, options.binary.is_none(), &folder()?)?;
-    let mut command = builder.command();
-    command.args(["build", "--file", DOCKERFILE, "--tag", &options.tag]);
-    if Path::new(CERTIFICATES).exists() {
-        command.args(["--secret", &format!("id=certificates,src={CERTIFICATES}")]);
-    }
-    if builder == Builder::Buildah {
-        command.arg("--layers");
-    }
+    let mut command = builder.build();
+    command.args(["--tag", &options.tag]);
     match &options.binary {
         Some(binary) => command.args(["--target", "prebuilt"]).arg(packed(binary)?),
         None => command.args(["--build-arg", &format!("PROFILE={}", options.profile), "."]),
@@ -105,7 +112,7 @@ fn packed(binary: &Path) -> Result<PathBuf, Failure> {
 
 /// A program that builds images from a Dockerfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Builder {
+pub(crate) enum Builder {
     Docker,
     Podman,
     Buildah,
@@ -113,7 +120,7 @@ enum Builder {
 
 impl Builder {
     /// The first one that works here; buildah is installed when there is none.
-    fn find() -> Result<Self, Failure> {
+    pub(crate) fn find() -> Result<Self, Failure> {
         // docker's own command is of no use without its daemon, which `info` asks.
         for builder in [Self::Docker, Self::Podman, Self::Buildah] {
             if output(builder.program(), &["info"]).is_ok() {
@@ -137,6 +144,19 @@ impl Builder {
         let mut command = Command::new(self.program());
         if self != Self::Docker && std::env::var_os("BUILDAH_ISOLATION").is_none() {
             command.env("BUILDAH_ISOLATION", "chroot");
+        }
+        command
+    }
+
+    /// The start of a build.
+    fn build(self) -> Command {
+        let mut command = self.command();
+        command.args(["build", "--quiet", "--file", DOCKERFILE]);
+        if Path::new(CERTIFICATES).exists() {
+            command.args(["--secret", &format!("id=certificates,src={CERTIFICATES}")]);
+        }
+        if self == Self::Buildah {
+            command.arg("--layers");
         }
         command
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask test [ARGS]   install what the tests need, then run them all; ARGS go to `cargo test`
                           (EDICT_TEST_CLUSTER: a script that starts a Kubernetes cluster for them;
-                          EDICT_TEST_IMAGES=1: build the image and try it there, too)
+                          EDICT_TEST_IMAGES=1: replace servers in it under load, too)
 cargo xtask lint          formatting and clippy, warnings being errors";
 
 fn main() -> ExitCode {
@@ -63,9 +63,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
         command.env("EDICT_TEST_IMAGE", cluster.image);
-    }
-    if let Some(edict) = cluster.and_then(|cluster| cluster.edict) {
-        command.env("EDICT_TEST_IMAGE_EDICT", edict);
+        command.env("EDICT_TEST_IMAGE_EDICT", cluster.edict);
     }
     run::run(&mut command)
 }

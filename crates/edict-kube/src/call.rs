@@ -13,6 +13,7 @@ use kube::core::{Status, request};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A kind of object in one namespace.
@@ -131,6 +132,24 @@ impl Cluster {
         })
     }
 
+    /// Asks for text, of which the last `most` bytes are kept. None: there is no such object.
+    pub(crate) async fn text(&self, call: Call, most: usize) -> Result<Option<String>, Fault> {
+        let Call { right, request } = call;
+        let request = request.map_err(unbuildable)?;
+        let after = self.timeout();
+        let read = async {
+            let Some(mut body) = open(&self.client(), &right, request).await? else { return Ok(None) };
+            let mut kept = VecDeque::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| Fault::transport(&error, &right))?;
+                kept.extend(frame.data_ref().into_iter().flatten());
+                kept.drain(..kept.len().saturating_sub(most));
+            }
+            Ok(Some(String::from_utf8_lossy(kept.make_contiguous()).into_owned()))
+        };
+        tokio::time::timeout(after, read).await.unwrap_or(Err(Fault::Timeout { after, uncertain: false }))
+    }
+
     async fn limited(
         &self,
         client: &Client,
@@ -144,13 +163,20 @@ impl Cluster {
 }
 
 async fn send(client: &Client, right: &Right, request: Request<Vec<u8>>) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(body) = open(client, right, request).await? else { return Ok(None) };
+    let body = body.collect().await.map_err(|error| Fault::transport(&error, right))?.to_bytes();
+    Ok(Some(body.to_vec()))
+}
+
+/// The body of the answer, if it is a success.
+async fn open(client: &Client, right: &Right, request: Request<Vec<u8>>) -> Result<Option<Body>, Fault> {
     let response =
         client.send(request.map(Body::from)).await.map_err(|error| Fault::transport(&error, right))?;
     let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(|error| Fault::transport(&error, right))?.to_bytes();
     if head.status.is_success() {
-        return Ok(Some(body.to_vec()));
+        return Ok(Some(body));
     }
+    let body = body.collect().await.map_err(|error| Fault::transport(&error, right))?.to_bytes();
     // Proxies on the way, and the API server when it has too much to do, answer in plain text.
     let text = || Status::failure(&String::from_utf8_lossy(&body), "");
     let status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| text());

@@ -22,6 +22,9 @@ pub(crate) const SYSTEM_LABEL: &str = "edict.dev/system";
 /// The label that says what an object is part of.
 pub(crate) const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
+/// As whom the API server notes fields that Edict sets.
+const MANAGER: &str = "edict";
+
 /// Whose objects: those of one executor of one policy system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
@@ -91,6 +94,30 @@ impl Cluster {
         self.ask(call).await
     }
 
+    /// Makes the object that a manifest describes, unless it is there; returns it as it is then. The marks of `mark` are added
+    /// to its labels.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] when an object of that name exists and is not ours, or is going; then nothing has been done.
+    pub(crate) async fn make(
+        &self,
+        mark: &Mark,
+        component: &str,
+        mut manifest: Value,
+    ) -> Result<Value, Fault> {
+        mark.put_on(&mut manifest, component);
+        let place = Place::of(&manifest)?;
+        loop {
+            if let Some(made) = self.create(&place, &manifest).await? {
+                return Ok(made);
+            }
+            if let Some(found) = self.find(&manifest).await? {
+                mark.claim(&place, &found)?;
+                return Ok(found);
+            }
+        }
+    }
+
     /// Makes the object that a manifest describes, or brings ours to it; returns it as it is then. The marks of `mark` are
     /// added to its labels. What others set in fields that the manifest does not name stays.
     ///
@@ -102,32 +129,63 @@ impl Cluster {
         component: &str,
         mut manifest: Value,
     ) -> Result<Value, Fault> {
-        let labels = &mut manifest["metadata"]["labels"];
-        let mut all = mark.labels(component);
-        all.extend(labels.as_object().cloned().unwrap_or_default());
-        *labels = Value::Object(all);
+        mark.put_on(&mut manifest, component);
         let place = Place::of(&manifest)?;
         loop {
             let Some(found) = self.find(&manifest).await? else {
-                let body = serde_json::to_vec(&manifest).unwrap_or_default();
-                let params = PostParams { field_manager: Some("edict".to_owned()), ..PostParams::default() };
-                let call = Call::custom(place.right("create"), place.path.clone(), |path| {
-                    path.create(&params, body)
-                });
-                match self.ask(call).await {
+                match self.create(&place, &manifest).await? {
+                    Some(made) => return Ok(made),
                     // Somebody was faster: whose is it?
-                    Err(Fault::Conflict { why }) if why.contains("already exists") => continue,
-                    made => return made?.ok_or_else(|| place.no_namespace()),
+                    None => continue,
                 }
             };
             mark.claim(&place, &found)?;
+            self.take_over_fields(&place, &found).await?;
             // With its uid, so that nothing is made anew, or taken from others, if it goes in between.
             manifest["metadata"]["uid"] = found["metadata"]["uid"].clone();
-            let params = PatchParams::apply("edict").force();
+            let params = PatchParams::apply(MANAGER).force();
             let call = Call::custom(place.right("patch"), place.path.clone(), |path| {
                 path.patch(&place.name, &params, &Patch::Apply(&manifest))
             });
             return self.ask(call).await?.ok_or_else(|| place.no_namespace());
+        }
+    }
+
+    /// None: an object of that name exists.
+    async fn create(&self, place: &Place, manifest: &Value) -> Result<Option<Value>, Fault> {
+        let body = serde_json::to_vec(manifest).unwrap_or_default();
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let call = Call::custom(place.right("create"), place.path.clone(), |path| path.create(&params, body));
+        match self.ask(call).await {
+            Err(Fault::Conflict { why }) if why.contains("already exists") => Ok(None),
+            made => made?.map(Some).ok_or_else(|| place.no_namespace()),
+        }
+    }
+
+    /// Lets an apply drop fields that it names no more: those that a create has set are no apply's to begin with.
+    async fn take_over_fields(&self, place: &Place, found: &Value) -> Result<(), Fault> {
+        let entries = found["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ours = |operation: &str| {
+            entries.iter().position(|entry| {
+                entry["manager"] == MANAGER
+                    && entry["operation"] == operation
+                    && entry.get("subresource").is_none()
+            })
+        };
+        let (Some(made), None) = (ours("Update"), ours("Apply")) else { return Ok(()) };
+        let patch = json!([
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
+            {"op": "replace", "path": format!("/metadata/managedFields/{made}/operation"), "value": "Apply"},
+        ]);
+        let patch =
+            serde_json::from_value(patch).map_err(|error| Fault::Refused { message: error.to_string() })?;
+        let call = Call::custom(place.right("patch"), place.path.clone(), |path| {
+            path.patch(&place.name, &PatchParams::default(), &Patch::<Value>::Json(patch))
+        });
+        match self.ask::<Value>(call).await {
+            // It has changed in between; the next time will do.
+            Ok(_) | Err(Fault::Conflict { .. }) => Ok(()),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -151,6 +209,13 @@ impl Cluster {
 }
 
 impl Mark {
+    fn put_on(&self, manifest: &mut Value, component: &str) {
+        let labels = &mut manifest["metadata"]["labels"];
+        let mut all = self.labels(component);
+        all.extend(labels.as_object().cloned().unwrap_or_default());
+        *labels = Value::Object(all);
+    }
+
     /// Refuses an object that is not ours, or is going.
     fn claim(&self, place: &Place, found: &Value) -> Result<(), Fault> {
         if !self.is_on(found) {

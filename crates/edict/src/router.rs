@@ -32,6 +32,9 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(executors::state::read_state, executors::state::change_state))
         .routes(routes!(executors::execute::execute_policy))
         .routes(routes!(executors::execute::execute_mgmt_command))
+        .routes(routes!(executors::infra::create::create_infra))
+        .routes(routes!(executors::infra::remove::remove_infra))
+        .routes(routes!(executors::infra::read::read_infra))
         .routes(routes!(functions::create::create))
         .routes(routes!(functions::create::create_anywhere))
         .routes(routes!(functions::create::create_on_no_executor))
@@ -117,7 +120,7 @@ fn replica_routes() -> OpenApiRouter<ReplicaApp> {
     OpenApiRouter::with_openapi(Replica::openapi())
         .routes(routes!(functions::pod::call))
         .routes(routes!(functions::pod::manage))
-        .routes(routes!(functions::pod::state))
+        .routes(routes!(functions::pod::state, functions::pod::confirm))
         .routes(routes!(functions::pod::logs))
 }
 

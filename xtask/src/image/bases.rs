@@ -57,11 +57,17 @@ fn is_there(builder: Builder, name: &str) -> Result<bool, Failure> {
     Ok(false)
 }
 
+/// What makes Debian's image where it cannot be pulled.
+pub(crate) fn install_debootstrap() -> Result<(), Failure> {
+    match output("mmdebstrap", &["--version"]) {
+        Ok(_) => Ok(()),
+        Err(_) => run::install(&["mmdebstrap"]),
+    }
+}
+
 /// mmdebstrap with what the slim image has.
 fn debian() -> Result<Command, Failure> {
-    if output("mmdebstrap", &["--version"]).is_err() {
-        run::install(&["mmdebstrap"])?;
-    }
+    install_debootstrap()?;
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--components=main"]);
     // Without it, Debian's way to have one /usr comes with all of Perl.

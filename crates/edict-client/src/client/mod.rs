@@ -12,6 +12,7 @@ mod executors;
 mod fleet;
 mod functions;
 mod graphs;
+mod infra;
 mod jobs;
 mod policies;
 mod reply;

@@ -86,6 +86,9 @@ pub struct FinishAttempt {
     /// What it logged since it last told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<AttemptLog>,
+    /// The node that it ran on, where that is not its executor's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
 }
 
 /// What came of an attempt.

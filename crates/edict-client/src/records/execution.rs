@@ -175,8 +175,9 @@ fn extend((values, gone): (&mut Object, &mut BTreeSet<String>), changed: Object,
 pub struct Heartbeat {
     /// Differs from process to process, so that two executors with one id are noticed.
     pub instance_id: String,
-    /// Where the policy system reaches the executor.
-    pub executor_host_uri: String,
+    /// Where the policy system reaches the executor; the record's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor_host_uri: Option<String>,
     /// What the policy system presents to the executor; never shown again.
     pub executor_token: String,
     /// `healthy` or `busy`.

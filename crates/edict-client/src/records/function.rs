@@ -313,6 +313,15 @@ pub struct ReplicaState {
     pub changes_version: u64,
 }
 
+/// What a replica in a pod has been told since it was made: body of its `PUT /state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmChanges {
+    /// The version of the changes by management commands that it has now.
+    pub changes_version: u64,
+}
+
 /// What a replica in a pod answered to a management command: reply of its `POST /manage`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -13,6 +13,7 @@ mod execution;
 mod executor;
 mod function;
 mod graph;
+mod infra;
 mod job;
 mod placement;
 mod policy;
@@ -34,10 +35,15 @@ pub use decision_log::{ContextCut, LoggedDecision, LoggedDecisions};
 pub use execution::{ContextOp, ExecutePolicy, Execution, Heartbeat, Load, LogRecord, Manage, PolicyState};
 pub use executor::{Executor, ExecutorStatus};
 pub use function::{
-    AssignedFunction, Autoscaling, DeployFunction, Function, FunctionChanges, FunctionLog, FunctionState,
-    FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer, ReplicaState,
+    AssignedFunction, Autoscaling, ConfirmChanges, DeployFunction, Function, FunctionChanges, FunctionLog,
+    FunctionState, FunctionStatus, FunctionToken, ManageFunction, ManagedReplica, ReplicaAnswer,
+    ReplicaState,
 };
 pub use graph::{ExecuteGraph, Graph, GraphExecution, GraphPlan, GraphRun, NodeRun, RunStatus};
+pub use infra::{
+    ClusterConfig, CreateInfra, ExecutorInfra, InfraExposure, InfraIngress, InfraOptions, InfraState,
+    RemoveInfra, RemovedInfra,
+};
 pub use job::{Job, JobLogRecord, JobStatus, SubmitJob};
 pub use placement::{Alloc, Labels, RunFault, Seconds};
 pub use policy::{ExecutionLimits, Isolation, Policy};

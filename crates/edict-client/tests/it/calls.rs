@@ -212,7 +212,7 @@ async fn an_executor_reports_itself() {
     let server = Server::saying(json!({"success": true, "data": null})).await;
     let heartbeat = Heartbeat {
         instance_id: "i".to_owned(),
-        executor_host_uri: "http://h:10250".to_owned(),
+        executor_host_uri: Some("http://h:10250".to_owned()),
         executor_token: "t".to_owned(),
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),

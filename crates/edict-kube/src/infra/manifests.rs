@@ -1,10 +1,10 @@
 //! The objects of an executor.
 
 use super::json::with;
-use super::rights::{NODES, RIGHTS};
+use super::rights::NODES;
 use super::{EXECUTOR, Exposure, Infra, Ingress, PARTS, Part, cache, cluster_wide_name, main_name};
-use crate::Mark;
 use crate::ours::{COMPONENT_LABEL, EXECUTOR_LABEL, SYSTEM_LABEL};
+use crate::{Mark, RIGHTS};
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};

@@ -5,25 +5,13 @@ use super::kinds::resource;
 use super::manifests::namespace;
 use super::{Infra, Part};
 use crate::call::Call;
-use crate::{Cluster, Fault, Right};
+use crate::{Cluster, Fault, RIGHTS, Right};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
 /// Rights by API group, resource and verbs.
 pub(super) type Rules = [(&'static str, &'static str, &'static [&'static str])];
-
-/// What the executor may do in its namespace: make jobs and functions, and see how they are.
-pub(super) const RIGHTS: &Rules = &[
-    ("batch", "jobs", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("apps", "deployments", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("autoscaling", "horizontalpodautoscalers", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("", "services", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("", "pods", &["get", "list", "watch", "delete"]),
-    ("", "pods/log", &["get"]),
-    ("", "events", &["list"]),
-];
 
 /// What it may do in the whole cluster, on demand.
 pub(super) const NODES: &Rules = &[("", "nodes", &["get", "list"])];

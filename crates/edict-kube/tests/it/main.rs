@@ -17,3 +17,6 @@ mod rollback;
 mod settle;
 mod shows;
 mod support;
+mod workloads_functions;
+mod workloads_jobs;
+mod workloads_support;

@@ -100,7 +100,7 @@ enum Command {
     Decisions(decisions::DecisionsArgs),
     /// Have the action executor change something on the cluster
     Action(action::ActionArgs),
-    /// Policy executors: run one here, or list those that are registered
+    /// Policy executors: run one here, list those that are registered, set one up in a cluster
     Executor(executor::ExecutorArgs),
     /// Stored files
     Asset(asset::AssetArgs),

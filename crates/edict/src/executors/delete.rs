@@ -1,7 +1,7 @@
 //! `DELETE /executor/<executor_id>`
 
 use super::update::builtin;
-use super::{EXECUTORS, LOCAL};
+use super::{EXECUTORS, LOCAL, infra};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, ErrorBody};
@@ -31,6 +31,7 @@ pub(crate) async fn delete(
     let store = &app.registry.store;
     let document = EXECUTORS.get(store, &id).await?;
     if_match.check(document.revision)?;
+    infra::refuse(store, &id, "removed").await?;
     let mut tx = store.begin().await?;
     if !EXECUTORS.delete(&mut tx, &id, if_match.0).await? {
         return Err(EXECUTORS.missing(&id));

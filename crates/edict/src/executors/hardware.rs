@@ -1,6 +1,7 @@
 //! What this machine has, in the shape that executor records use. Memory, swap and storage are in MB.
 
 use edict_client::records::{Labels, Object};
+use edict_kube::Node;
 use serde_json::json;
 use sysinfo::{Disk, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
 
@@ -35,6 +36,33 @@ pub(crate) fn info(labels: &Labels, max_replicas: u32) -> Object {
     info.insert("max_replicas".to_owned(), max_replicas.into());
     info.insert("nodes".to_owned(), json!({"count": 1, "nodeData": [node]}));
     info
+}
+
+/// The same of a cluster's nodes. How many replicas there may be is for the cluster to say.
+pub(crate) fn of_nodes(nodes: &[Node]) -> Object {
+    let data: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            json!({
+                "id": node.name,
+                "vcpus": {"count": whole(node.cpus)},
+                "memory": node.memory_mb,
+                "labels": node.labels,
+            })
+        })
+        .collect();
+    let info = json!({
+        "id": host_name(),
+        "vcpus": {"count": whole(nodes.iter().map(|node| node.cpus).sum())},
+        "memory": nodes.iter().map(|node| node.memory_mb).sum::<u64>(),
+        "nodes": {"count": nodes.len(), "nodeData": data},
+    });
+    info.as_object().cloned().unwrap_or_default()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
+fn whole(cpus: f64) -> u64 {
+    cpus as u64
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! `PUT /executor/<executor_id>/heartbeat`
 
-use super::{EXECUTORS, LOCAL, record, status};
+use super::bring::bring;
+use super::{LOCAL, status};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::functions;
 use crate::http::{Body, Data, Path};
-use crate::store::documents::to_document;
-use crate::store::{Statement, Store, StoreError};
+use crate::store::{Statement, Store};
 use axum::extract::State;
 use edict_client::records::{Executor, ExecutorStatus, Heartbeat, Object};
 use serde_json::json;
@@ -41,7 +40,7 @@ pub(crate) async fn heartbeat(
         status::set(store, &id, ExecutorStatus::Unreachable).await?;
         return Ok(Data::new(json!({"executor_id": id})));
     }
-    register(store, &id, &heartbeat).await?;
+    let reachable = register(store, &id, &heartbeat).await?;
     let sql = "INSERT INTO heartbeats (executor_id, instance_id, token, seen_at, load) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT (executor_id) DO UPDATE SET instance_id = excluded.instance_id, \
                token = excluded.token, seen_at = excluded.seen_at, load = excluded.load";
@@ -53,7 +52,9 @@ pub(crate) async fn heartbeat(
         .bind(crate::now_micros())
         .bind(load);
     store.execute(statement).await?;
-    status::set(store, &id, heartbeat.executor_status).await?;
+    // Whoever made its infrastructure has yet to find out where it is.
+    let status = if reachable { heartbeat.executor_status } else { ExecutorStatus::Pending };
+    status::set(store, &id, status).await?;
     Ok(Data::new(json!({"executor_id": id})))
 }
 
@@ -64,63 +65,34 @@ fn taken(id: &str, why: &str) -> ApiError {
     )
 }
 
-/// Brings the record up to what the executor says of itself. Metadata that a user has set is kept.
-async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<(), ApiError> {
-    loop {
-        let found = EXECUTORS.find(store, id).await?;
-        let old: Option<Executor> = match &found {
-            Some(document) => Some(serde_json::from_str(document.doc.get()).map_err(ApiError::internal)?),
-            None => None,
-        };
+/// Brings the record up to what the executor says of itself. Metadata that a user has set is kept, and so is the address
+/// of an executor that does not know its own. Returns whether there is an address.
+async fn register(store: &Store, id: &str, heartbeat: &Heartbeat) -> Result<bool, ApiError> {
+    let now = bring(store, id, Vec::new, |old| {
         let mut metadata = heartbeat.executor_metadata.clone();
-        metadata.extend(old.as_ref().map(|old| old.executor_metadata.clone()).unwrap_or_default());
-        let told = Executor {
+        metadata.extend(old.map(|old| old.executor_metadata.clone()).unwrap_or_default());
+        let known = || old.and_then(|old| old.executor_host_uri.clone());
+        Some(Executor {
             executor_id: id.to_owned(),
-            executor_host_uri: Some(heartbeat.executor_host_uri.clone()),
+            executor_host_uri: heartbeat.executor_host_uri.clone().or_else(known),
             executor_metadata: metadata,
             executor_hardware_info: heartbeat.executor_hardware_info.clone(),
-            executor_status: old.as_ref().map_or(ExecutorStatus::Healthy, |old| old.executor_status),
-            cluster_public_ip: old.as_ref().and_then(|old| old.cluster_public_ip.clone()),
+            executor_status: old.map_or(ExecutorStatus::Healthy, |old| old.executor_status),
+            cluster_public_ip: old.and_then(|old| old.cluster_public_ip.clone()),
             created_at: String::new(),
             updated_at: String::new(),
             revision: 0,
-        };
-        let unchanged = old.as_ref().is_some_and(|old| {
-            old.executor_host_uri == told.executor_host_uri
-                && old.executor_metadata == told.executor_metadata
-                && old.executor_hardware_info == told.executor_hardware_info
-        });
-        if unchanged {
-            return Ok(());
-        }
-        let payload = serde_json::to_value(&told).map_err(ApiError::internal)?;
-        let payload = payload.as_object().cloned().unwrap_or_default();
-        let document = to_document(&record::from_payload(payload, old.as_ref())?)?;
-        let mut tx = store.begin().await?;
-        let written = match &found {
-            Some(found) => {
-                EXECUTORS.replace(&mut tx, store.dialect(), (id, found.revision), (id, &document)).await
-            }
-            None => EXECUTORS.insert(&mut tx, store.dialect(), id, &document).await.map(|()| true),
-        };
-        match written {
-            Ok(true) => {
-                let address = Some(heartbeat.executor_host_uri.as_str());
-                tx.execute(functions::status::follow(store.dialect(), (id, id), address)).await?;
-                return Ok(tx.commit().await?);
-            }
-            // Someone else registered or changed it in between: look again.
-            Ok(false) | Err(StoreError::Exists) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+        })
+    })
+    .await?;
+    Ok(now.is_some_and(|executor| executor.executor_host_uri.is_some()))
 }
 
 /// Registers this server's built-in executor.
 pub(crate) async fn register_local(store: &Store, url: &str, hardware: Object) -> Result<(), ApiError> {
     let heartbeat = Heartbeat {
         instance_id: String::new(),
-        executor_host_uri: url.to_owned(),
+        executor_host_uri: Some(url.to_owned()),
         executor_token: String::new(),
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: json!({"description": "built into the policy system"})

@@ -2,11 +2,13 @@
 
 pub(crate) mod address;
 mod alias;
+mod bring;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod execute;
 pub(crate) mod hardware;
 pub(crate) mod heartbeat;
+pub(crate) mod infra;
 pub(crate) mod pods;
 pub(crate) mod process;
 pub(crate) mod query;

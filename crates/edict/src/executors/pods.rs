@@ -1,9 +1,10 @@
 //! What an executor on Kubernetes runs jobs and functions with, put together from its settings.
 
+use super::hardware;
 use crate::error::{ApiError, Code};
 use crate::server::ServeError;
 use crate::settings::{Secret, Settings};
-use edict_client::records::ExecutionLimits;
+use edict_client::records::{ExecutionLimits, Object};
 use edict_kube::{Cache, Cluster, Mark, PodOptions, Workloads};
 use edict_runtime::Limits;
 use hmac::{Hmac, KeyInit, Mac};
@@ -63,6 +64,17 @@ impl Pods {
             key: settings.server_token.expose().to_owned(),
             index_url: settings.index_url.clone(),
         }))
+    }
+
+    /// What the cluster has, as an executor's record tells it, if its nodes are for this executor to see.
+    pub(crate) async fn hardware(&self) -> Option<Object> {
+        match self.cluster.nodes().await {
+            Ok(nodes) => Some(hardware::of_nodes(&nodes)),
+            Err(fault) => {
+                tracing::debug!(%fault, "the cluster does not show its nodes");
+                None
+            }
+        }
     }
 
     /// Longest time of a run with these limits.

@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 /// How long a start waits for the same id to become free: a predecessor that was killed counts as alive for a while.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a cluster's nodes are looked at.
+const NODES: Duration = Duration::from_secs(60);
+
 /// State of an executor's routes.
 #[derive(Clone)]
 pub(crate) struct ExecutorApp {
@@ -157,7 +160,10 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
         executor_token: token,
         executor_status: ExecutorStatus::Healthy,
         executor_metadata: Object::new(),
-        executor_hardware_info: hardware::info(&settings.node_labels, settings.max_replicas),
+        executor_hardware_info: match &pods {
+            None => hardware::info(&settings.node_labels, settings.max_replicas),
+            Some(pods) => pods.hardware().await.unwrap_or_default(),
+        },
         executor_load: None,
     };
     let mut stop = pin!(stop_signal());
@@ -168,7 +174,7 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     let working = tokio::spawn(Arc::clone(&worker).work());
     let ready = Ready::announce(&serving, ready_file).map_err(ServeError::ReadyFile)?;
     let result = tokio::select! {
-        result = keep_alive(&client, &id, &heartbeat, &runner) => result,
+        result = keep_alive(&client, &id, heartbeat.clone(), (&runner, pods.as_deref())) => result,
         () = Arc::clone(&fleet).run() => Ok(()),
         () = stop => Ok(()),
     };
@@ -185,16 +191,19 @@ pub(crate) async fn run(settings: Settings, ready_file: Option<&Path>) -> Result
     result
 }
 
-fn advertised(settings: &Settings, listeners: &Listeners) -> Result<String, ServeError> {
+/// What the policy system is told of how to reach this process; None when it knows better.
+fn advertised(settings: &Settings, listeners: &Listeners) -> Result<Option<String>, ServeError> {
     match settings.executor_url.as_str() {
+        // Whoever made the Service in front of this pod has recorded where that is.
+        "" if settings.bind.is_unspecified() && settings.backend == Backend::Kubernetes => Ok(None),
         "" if settings.bind.is_unspecified() => Err(ServeError::Registration(
             "set `executor_url`: the policy system cannot guess how to reach an executor that listens everywhere"
                 .to_owned(),
         )),
-        "" => Ok(listeners.url("executor")),
+        "" => Ok(Some(listeners.url("executor"))),
         url => {
             super::record::check_host(url)?;
-            Ok(url.to_owned())
+            Ok(Some(url.to_owned()))
         }
     }
 }
@@ -230,13 +239,21 @@ async fn register(client: &Client, id: &str, heartbeat: &Heartbeat) -> Result<()
 async fn keep_alive(
     client: &Client,
     id: &str,
-    heartbeat: &Heartbeat,
-    runner: &Runner,
+    mut heartbeat: Heartbeat,
+    (runner, pods): (&Runner, Option<&Pods>),
 ) -> Result<(), ServeError> {
     let mut ticks = tokio::time::interval(status::INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looked = Instant::now();
     loop {
         ticks.tick().await;
+        // Nodes come and go.
+        if let Some(pods) = pods.filter(|_| looked.elapsed() > NODES) {
+            looked = Instant::now();
+            if let Some(hardware) = pods.hardware().await {
+                heartbeat.executor_hardware_info = hardware;
+            }
+        }
         runner.gauge();
         let executor_status = if runner.is_full() { ExecutorStatus::Busy } else { ExecutorStatus::Healthy };
         let executor_load = Some(runner.load());

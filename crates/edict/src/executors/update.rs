@@ -1,6 +1,6 @@
 //! `PUT /executor/<executor_id>`
 
-use super::{EXECUTORS, LOCAL, alias, record};
+use super::{EXECUTORS, LOCAL, alias, infra, record};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -31,11 +31,15 @@ pub(crate) async fn update(
 ) -> Result<Data<Executor>, ApiError> {
     let payload = alias::in_update(payload);
     let dialect = app.registry.store.dialect();
+    let fixed = infra::refuse(&app.registry.store, &id, "renamed").await;
     let updated = EXECUTORS
         .update(&app.registry.store, &id, if_match, payload, |fields, old: &Executor| {
             let new = record::from_payload(fields, Some(old))?;
             if id == LOCAL && new.executor_id != LOCAL {
                 return Err(builtin("renamed"));
+            }
+            if new.executor_id != id {
+                fixed?;
             }
             let mut also = if new.executor_id == id { Vec::new() } else { moved(&id, &new.executor_id) };
             let ids = (id.as_str(), new.executor_id.as_str());

@@ -18,13 +18,15 @@ use crate::{router, telemetry};
 use axum::extract::{FromRef, State};
 use axum::response::{IntoResponse, Response};
 use edict_client::records::{
-    Function, FunctionChanges, LogRecord, ManageFunction, ManagedReplica, ReplicaState, RunFault,
+    ConfirmChanges, Function, FunctionChanges, LogRecord, ManageFunction, ManagedReplica, ReplicaState,
+    RunFault,
 };
 use edict_client::{Client, Error};
 use edict_runtime::{Birth, Pool, Replica};
 use serde_json::value::to_raw_value;
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +54,9 @@ struct Live {
     uri: String,
     pool: Arc<Pool>,
     replica: Arc<Replica>,
-    state: ReplicaState,
+    edition: String,
+    /// The version of the changes by management commands that it has.
+    changes_version: AtomicU64,
     grace: Duration,
 }
 
@@ -123,7 +127,14 @@ pub(crate) async fn manage(
     Ok(Data::new(ManagedReplica { result, settings, parameters }))
 }
 
-/// What this replica was made from.
+impl Live {
+    fn state(&self) -> ReplicaState {
+        let changes_version = self.changes_version.load(Ordering::SeqCst);
+        ReplicaState { edition: self.edition.clone(), changes_version }
+    }
+}
+
+/// What this replica was made from, and has been told since.
 #[utoipa::path(
     get,
     path = "/state",
@@ -133,7 +144,25 @@ pub(crate) async fn state(
     _: Operator,
     State(app): State<ReplicaApp>,
 ) -> Result<Data<ReplicaState>, ApiError> {
-    Ok(Data::new(app.live()?.state.clone()))
+    Ok(Data::new(app.live()?.state()))
+}
+
+/// Tells this replica which management commands' changes it has: their version is known only after the first replica has
+/// carried one out.
+#[utoipa::path(
+    put,
+    path = "/state",
+    request_body = ConfirmChanges,
+    responses((status = 200, body = Reply<ReplicaState>), (status = "default", body = ErrorBody))
+)]
+pub(crate) async fn confirm(
+    _: Operator,
+    State(app): State<ReplicaApp>,
+    Body(confirmed): Body<ConfirmChanges>,
+) -> Result<Data<ReplicaState>, ApiError> {
+    let live = app.live()?;
+    live.changes_version.fetch_max(confirmed.changes_version, Ordering::SeqCst);
+    Ok(Data::new(live.state()))
 }
 
 /// The last lines that this replica printed and logged, the oldest first.
@@ -218,7 +247,7 @@ async fn bear(
     app: &ReplicaApp,
 ) -> Result<Live, ApiError> {
     let (function, changes) = read(client, name).await?;
-    let state = ReplicaState { edition: record::edition(&function), changes_version: changes.version };
+    let (edition, changes_version) = (record::edition(&function), AtomicU64::new(changes.version));
     let compiled = record::compile(&function, changes)?;
     let digest = compiled.digest.clone().unwrap_or_default();
     let prepared = tools.prepare(&compiled, &digest, home.function_code(name, &digest)).await?;
@@ -240,7 +269,7 @@ async fn bear(
     let limit = compiled.limits.timeout_ms.map_or(Duration::from_secs(30), Duration::from_millis);
     let pool = Pool::new(QUEUE, limit + GRACE);
     pool.add(Arc::clone(&replica));
-    Ok(Live { uri: compiled.uri, pool, replica, state, grace: limit + GRACE })
+    Ok(Live { uri: compiled.uri, pool, replica, edition, changes_version, grace: limit + GRACE })
 }
 
 /// Waits for a policy system that does not answer yet.

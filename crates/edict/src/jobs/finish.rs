@@ -24,7 +24,6 @@ pub(crate) async fn finish(
     LargeBody(finish): LargeBody<FinishAttempt>,
 ) -> Result<Data<Taken>, ApiError> {
     not_local(&executor_id)?;
-    let FinishAttempt { held, end, log } = finish;
-    let taken = app.jobs.queue.finish_held(&executor_id, &held, end, log.as_ref()).await?;
+    let taken = app.jobs.queue.finish_held(&executor_id, finish).await?;
     Ok(Data::new(Taken { taken }))
 }

@@ -165,7 +165,7 @@ fn select(dialect: Dialect, condition: &str) -> String {
 }
 
 /// Microseconds since 1970 by the clock that all who use the database share.
-fn clock(dialect: Dialect) -> &'static str {
+pub(crate) fn clock(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
         Dialect::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",

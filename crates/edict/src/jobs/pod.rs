@@ -25,7 +25,7 @@ const MARKER: &str = "edict-attempt-end: ";
 ///
 /// # Errors
 /// When the policy system could not be told of the end; then the log tells it.
-pub(crate) async fn run(settings: Settings, job_id: &str) -> Result<(), ServeError> {
+pub(crate) async fn run(settings: Settings, job_id: &str, node: Option<String>) -> Result<(), ServeError> {
     let mut stop = Box::pin(stop_signal());
     let client = process::client(&settings)?;
     let brief = tokio::select! {
@@ -53,7 +53,8 @@ pub(crate) async fn run(settings: Settings, job_id: &str) -> Result<(), ServeErr
             }
         }
     };
-    report(&client, FinishAttempt { held: held(&claimed), end, log: log.unsaved(&claimed) }).await
+    let log = log.unsaved(&claimed);
+    report(&client, FinishAttempt { held: held(&claimed), end, log, node_id: node }).await
 }
 
 /// What is to be done.

@@ -9,7 +9,7 @@ use crate::executors::wake::Wakes;
 use crate::store::documents::Collection;
 use crate::store::{Statement, Store, StoreError};
 use edict_client::records::{
-    AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, HeldJob, Job, JobStatus, RunFault,
+    AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, Job, JobStatus, RunFault,
 };
 use edict_filter::Dialect;
 use serde_json::json;
@@ -152,11 +152,10 @@ impl Queue {
     pub(super) async fn finish_held(
         &self,
         executor_id: &str,
-        held: &HeldJob,
-        end: AttemptEnd,
-        log: Option<&AttemptLog>,
+        finish: FinishAttempt,
     ) -> Result<bool, ApiError> {
-        let found = match self.find(&held.job_id).await {
+        let FinishAttempt { held, end, log, node_id } = finish;
+        let mut found = match self.find(&held.job_id).await {
             Ok(found) => found,
             Err(error) if error.code() == Code::JobNotFound => return Ok(false),
             Err(error) => return Err(error),
@@ -164,7 +163,8 @@ impl Queue {
         if found.revision != held.revision || found.job.executor_id != executor_id {
             return Ok(false);
         }
-        self.change(found, Change::End(end), log).await.map(|changed| changed.is_some())
+        found.job.node_id = node_id.or(found.job.node_id);
+        self.change(found, Change::End(end), log.as_ref()).await.map(|changed| changed.is_some())
     }
 
     /// Changes a job and tells whoever it concerns. `None` when it has changed otherwise meanwhile.

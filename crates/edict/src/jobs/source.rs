@@ -91,11 +91,11 @@ impl Source {
             Self::Queue(queue) => queue.finish(claimed.clone(), end, log.as_ref()).await,
             Self::Remote(client) => {
                 let held = held(claimed);
-                let finish = FinishAttempt { held, end, log };
+                let finish = FinishAttempt { held, end, log, node_id: None };
                 client.finish_job(executor_id, &finish).await.map(|taken| taken.taken).map_err(relay)
             }
             Self::Attempt(client) => {
-                let finish = FinishAttempt { held: held(claimed), end, log };
+                let finish = FinishAttempt { held: held(claimed), end, log, node_id: None };
                 client.finish_attempt(&finish).await.map(|taken| taken.taken).map_err(relay)
             }
         }
@@ -103,11 +103,11 @@ impl Source {
 
     /// Gives back what the runner holds without knowing of it; false when it does not hold it.
     pub(super) async fn give_back(&self, executor_id: &str, held: HeldJob) -> Result<bool, ApiError> {
+        let finish = FinishAttempt { held, end: AttemptEnd::Returned, log: None, node_id: None };
         match self {
-            Self::Queue(queue) => queue.finish_held(executor_id, &held, AttemptEnd::Returned, None).await,
+            Self::Queue(queue) => queue.finish_held(executor_id, finish).await,
             Self::Attempt(_) => Ok(false),
             Self::Remote(client) => {
-                let finish = FinishAttempt { held, end: AttemptEnd::Returned, log: None };
                 client.finish_job(executor_id, &finish).await.map(|taken| taken.taken).map_err(relay)
             }
         }

@@ -189,6 +189,8 @@ const SQLITE: Migrations = &[
     (7, "decision_log", include_str!("../../migrations/sqlite/0007_decision_log.sql")),
     (8, "audit", include_str!("../../migrations/sqlite/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/sqlite/0009_actions.sql")),
+    (10, "pods", include_str!("../../migrations/sqlite/0010_pods.sql")),
+    (11, "infra", include_str!("../../migrations/sqlite/0011_infra.sql")),
 ];
 const POSTGRES: Migrations = &[
     (1, "registry", include_str!("../../migrations/postgres/0001_registry.sql")),
@@ -200,6 +202,8 @@ const POSTGRES: Migrations = &[
     (7, "decision_log", include_str!("../../migrations/postgres/0007_decision_log.sql")),
     (8, "audit", include_str!("../../migrations/postgres/0008_audit.sql")),
     (9, "actions", include_str!("../../migrations/postgres/0009_actions.sql")),
+    (10, "pods", include_str!("../../migrations/postgres/0010_pods.sql")),
+    (11, "infra", include_str!("../../migrations/postgres/0011_infra.sql")),
 ];
 
 fn migrator(migrations: Migrations) -> Migrator {

@@ -9,7 +9,7 @@ use edict_client::records::{AuditStatus, DecisionRequest, ExecuteAction, Object}
 use edict_client::{AuditFilter, Client};
 use edict_kube::Cluster;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// Who acts in this story.
@@ -22,29 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Long enough for a pod of the broken release to be started and to crash.
 const UNTIL_IT_CRASHES: Duration = Duration::from_secs(15);
 
-pub(super) async fn run(image: &str, out: &mut Output<'_>) -> Result<(), Failure> {
-    let kubeconfig = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()).map(PathBuf::from);
-    let Some(kubeconfig) = kubeconfig else {
-        return Err(Failure::usage("`--cluster` needs a cluster: set KUBECONFIG"));
-    };
-    let cluster = Cluster::connect(Some(&kubeconfig), Duration::from_secs(10)).await.map_err(failed)?;
+pub(super) async fn run(kubeconfig: &Path, image: &str, out: &mut Output<'_>) -> Result<(), Failure> {
+    let cluster = Cluster::connect(Some(kubeconfig), Duration::from_secs(10)).await.map_err(failed)?;
     let namespace = format!("edict-demo-{}", uuid::Uuid::new_v4().simple());
     let record = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     cluster.apply(&record).await.map_err(failed)?;
     // Whoever has seen enough leaves nothing behind either.
     let told = tokio::select! {
-        told = in_namespace(&cluster, &kubeconfig, &namespace, image, out) => told,
+        told = in_namespace(&cluster, kubeconfig, &namespace, image, out) => told,
         () = crate::server::stop_signal() => Err(Failure::failed("interrupted")),
     };
     let removed = cluster.remove(&record).await.map_err(failed);
     told?;
-    removed?;
-    out.line("\nThe server has stopped, and the namespace is being removed. Next: docs/operations.md#actions-on-a-cluster")
+    removed.map(drop)
 }
 
 async fn in_namespace(
     cluster: &Cluster,
-    kubeconfig: &std::path::Path,
+    kubeconfig: &Path,
     namespace: &str,
     image: &str,
     out: &mut Output<'_>,

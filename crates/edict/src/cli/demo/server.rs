@@ -34,8 +34,6 @@ impl DemoServer {
         let mut command = Command::new(program);
         command.arg("serve").arg("--data-dir").arg(folder.join("data")).arg("--ready-file").arg(&ready_file);
         command.args([
-            "--bind",
-            "127.0.0.1",
             "--system-port",
             "0",
             "--engine-port",
@@ -50,7 +48,7 @@ impl DemoServer {
         for name in variables().chain(["EDICT_CONFIG".to_owned()]).filter(|name| name != "EDICT_PYTHON") {
             command.env_remove(name);
         }
-        command.envs(settings.iter().copied());
+        command.env("EDICT_BIND", "127.0.0.1").envs(settings.iter().copied());
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let mut child =
             command.spawn().map_err(|error| Failure::failed(format!("cannot start a server: {error}")))?;

@@ -1,6 +1,7 @@
 //! The demo's steps. Each does something for real, prints it, and fails when it does not come out as it should.
 
 mod deployed;
+mod fleet;
 
 use super::super::failure::Failure;
 use super::super::output::Output;
@@ -61,13 +62,23 @@ pub(super) struct Story {
     started_in: Duration,
     sample: PathBuf,
     sdk: PathBuf,
+    /// Where functions are deployed and jobs run; None: where the allocator says.
+    executor: Option<String>,
+    /// Functions that are deployed there.
+    deployed: Vec<String>,
     step: usize,
 }
 
 impl Story {
-    pub(super) fn new(server: &DemoServer, sample: PathBuf, sdk: PathBuf) -> Result<Self, Failure> {
-        let client = Client::new(&server.url, None)?;
-        Ok(Self { client, url: server.url.clone(), started_in: server.started_in, sample, sdk, step: 0 })
+    pub(super) fn new(
+        server: &DemoServer,
+        token: Option<&str>,
+        sample: PathBuf,
+        sdk: PathBuf,
+    ) -> Result<Self, Failure> {
+        let client = Client::new(&server.url, token)?;
+        let (url, started_in) = (server.url.clone(), server.started_in);
+        Ok(Self { client, url, started_in, sample, sdk, executor: None, deployed: Vec::new(), step: 0 })
     }
 
     fn heading(&mut self, out: &mut Output<'_>, text: &str) -> Result<(), Failure> {

@@ -54,6 +54,9 @@ pub(crate) struct JobArgs {
     /// The job whose attempt this process carries out, as a pod of an executor does
     #[arg(long = "attempt-of", value_name = "JOB", env = "EDICT_JOB", required = true)]
     attempt_of: Option<String>,
+    /// The node that it runs on, for the job's record
+    #[arg(long, value_name = "NAME", env = "EDICT_NODE")]
+    node: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -84,7 +87,7 @@ pub(crate) async fn run(args: JobArgs, global: &Global, out: &mut Output<'_>) ->
     let Some(command) = args.command else {
         let settings = serve::settings(&args.settings)?;
         let job = args.attempt_of.unwrap_or_default();
-        return pod::run(settings, &job).await.map_err(serve::failure);
+        return pod::run(settings, &job, args.node).await.map_err(serve::failure);
     };
     let client = global.client()?;
     match command {

@@ -35,16 +35,20 @@ impl Service {
         self.pass_gate_if_empty().await?;
         let first = self.first()?;
         let managed = self.tell(&first, &command).await?;
-        let others = match self.keep(around, &first, &managed).await {
-            Ok(others) => others,
+        let (others, version) = match self.keep(around, &first, &managed).await {
+            Ok(kept) => kept,
             Err(error) => {
                 // It has changed, and nobody else ever will.
                 self.discard(first.number);
                 return Err(error);
             }
         };
-        let asked = others.iter().map(|member| self.tell(member, &command));
-        let answers = futures::future::join_all(asked).await;
+        let asked = others.iter().map(async |member| {
+            let managed = self.tell(member, &command).await?;
+            confirm(member, version).await;
+            Ok(managed)
+        });
+        let (answers, ()) = tokio::join!(futures::future::join_all(asked), confirm(&first, version));
         let mut replicas = vec![answer(first.number, Ok(&managed))];
         for (member, told) in others.iter().zip(answers) {
             match told {
@@ -90,23 +94,26 @@ impl Service {
         })
     }
 
-    /// Makes the first replica's changes last; returns the others, which have yet to follow.
+    /// Makes the first replica's changes last; returns the others, which have yet to follow, and the version of the changes
+    /// that they and the first have then, if it is another one.
     async fn keep(
         &self,
         around: &Surroundings,
         first: &Member,
         managed: &Managed,
-    ) -> Result<Vec<Member>, ApiError> {
+    ) -> Result<(Vec<Member>, Option<u64>), ApiError> {
         let change = change_of(&first.edition, managed)?;
         let kept = match change == PolicyState::default() {
             true => None,
             false => Some(around.home.change_function(&self.name, change).await?),
         };
         let mut crew = self.crew();
+        let version = kept.as_ref().map(|changes| changes.version);
         if let Some(changes) = kept.filter(|changes| changes.version > crew.edition.changes_version) {
             self.advance(&mut crew, changes)?;
         }
-        Ok(crew.members.iter().filter(|member| member.number != first.number).cloned().collect())
+        let others = crew.members.iter().filter(|member| member.number != first.number).cloned().collect();
+        Ok((others, version))
     }
 
     /// Makes an edition with these changes current, and takes those of the one before along: they follow, or are
@@ -129,6 +136,20 @@ impl Service {
             tokio::spawn(async move { calls.retire(&replica, std::time::Duration::from_secs(30)).await });
             self.poke.notify_one();
         }
+    }
+}
+
+/// Tells a pod which changes it has now: whoever meets it later, after a restart of this process, asks it. One that does not
+/// hear it is replaced then.
+async fn confirm(member: &Member, version: Option<u64>) {
+    if let (Body::Pod(pod), Some(version)) = (&member.replica, version)
+        && let Err(error) = pod.confirm(version).await
+    {
+        tracing::warn!(
+            pod = pod.name,
+            error = error.message(),
+            "a pod does not know that it has a command's changes"
+        );
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::error::{ApiError, Code};
 use crate::functions::route::{self, Reply};
 use axum::http::{StatusCode, header};
-use edict_client::records::{FunctionLog, LogRecord, ManageFunction, ManagedReplica, ReplicaState};
+use edict_client::records::{
+    ConfirmChanges, FunctionLog, LogRecord, ManageFunction, ManagedReplica, ReplicaState,
+};
 use edict_runtime::Managed;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -109,6 +111,14 @@ impl Pod {
     /// What it was made from.
     pub(super) async fn state(&self) -> Result<ReplicaState, ApiError> {
         self.send(self.request(Method::GET, "state", PATIENCE)).await
+    }
+
+    /// Tells it that it has the changes of management commands up to this version.
+    pub(super) async fn confirm(&self, changes_version: u64) -> Result<(), ApiError> {
+        let confirmed = ConfirmChanges { changes_version };
+        self.send::<ReplicaState>(self.request(Method::PUT, "state", PATIENCE).json(&confirmed))
+            .await
+            .map(drop)
     }
 
     /// Its last lines.

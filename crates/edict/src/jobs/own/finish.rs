@@ -23,9 +23,8 @@ pub(crate) async fn finish(
     Path(job_id): Path<String>,
     LargeBody(finish): LargeBody<FinishAttempt>,
 ) -> Result<Data<Taken>, ApiError> {
-    let FinishAttempt { held, end, log } = finish;
-    same_job(&job_id, &held.job_id)?;
-    if let Some(log) = &log {
+    same_job(&job_id, &finish.held.job_id)?;
+    if let Some(log) = &finish.log {
         same_job(&job_id, &log.job_id)?;
     }
     let executor_id = match app.jobs.queue.find(&job_id).await {
@@ -33,7 +32,7 @@ pub(crate) async fn finish(
         Err(error) if error.code() == Code::JobNotFound => return Ok(Data::new(Taken { taken: false })),
         Err(error) => return Err(error),
     };
-    let taken = app.jobs.queue.finish_held(&executor_id, &held, end, log.as_ref()).await?;
+    let taken = app.jobs.queue.finish_held(&executor_id, finish).await?;
     Ok(Data::new(Taken { taken }))
 }
 

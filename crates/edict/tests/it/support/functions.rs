@@ -1,6 +1,6 @@
 //! Deploying functions and calling them.
 
-use super::{PATIENCE, TestApp, http};
+use super::{PATIENCE, TestApp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,13 +85,13 @@ impl Load {
     /// `callers` that call a function one time after the other.
     pub(crate) fn start(app: &TestApp, name: &str, input: &Value, callers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let url = format!("{}/function/call_function/{name}", app.url());
+        let request = app.request("POST", &format!("/function/call_function/{name}")).body(input.to_string());
         let caller = |_| {
-            let (stop, url, input) = (Arc::clone(&stop), url.clone(), input.to_string());
+            let (stop, request) = (Arc::clone(&stop), request.try_clone().unwrap());
             tokio::spawn(async move {
                 let mut replies = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
-                    let response = http().post(&url).body(input.clone()).send().await.unwrap();
+                    let response = request.try_clone().unwrap().send().await.unwrap();
                     let status = response.status().as_u16();
                     replies.push((status, response.json().await.unwrap_or_default()));
                 }

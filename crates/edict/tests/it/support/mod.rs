@@ -11,6 +11,7 @@ mod decision_log;
 mod decisions;
 mod functions;
 mod outside;
+pub(crate) mod pods;
 mod prometheus;
 mod runs;
 
@@ -43,6 +44,7 @@ pub(crate) struct Builder {
     database: Database,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    token: Option<String>,
     verb: &'static str,
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct TestApp {
     database: Database,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    token: Option<String>,
     verb: &'static str,
 }
 
@@ -101,13 +104,19 @@ impl Builder {
         self
     }
 
+    /// Has it want this token of administrators; the test's requests present it.
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self.env("EDICT_AUTH_TOKENS", &format!("admin:{token}"))
+    }
+
     /// Starts the server and waits until it serves.
     pub(crate) fn start(self) -> TestApp {
         let dir = TempDir::new().unwrap();
-        let Self { database, settings, environment, verb } = self;
+        let Self { database, settings, environment, token, verb } = self;
         let child = launch(verb, dir.path(), &database, &settings, &environment);
         let urls = Value::Null;
-        let mut app = TestApp { child, urls, dir, database, settings, environment, verb };
+        let mut app = TestApp { child, urls, dir, database, settings, environment, token, verb };
         app.wait_until_ready();
         app
     }
@@ -158,7 +167,7 @@ impl TestApp {
     /// A server to be configured.
     pub(crate) fn builder() -> Builder {
         let (settings, environment, verb) = (Vec::new(), Vec::new(), "serve");
-        Builder { database: Database::sqlite(), settings, environment, verb }
+        Builder { database: Database::sqlite(), settings, environment, token: None, verb }
     }
 
     /// An executor process to be configured, which registers with `system` under `id`.
@@ -182,9 +191,9 @@ impl TestApp {
         self.urls[name].as_str().unwrap().to_owned()
     }
 
-    /// A typed client without a token.
+    /// A typed client with the token that the server wants, if it wants one.
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.url(), None).unwrap()
+        Client::new(&self.url(), self.token.as_deref()).unwrap()
     }
 
     /// A typed client with a token.
@@ -194,7 +203,11 @@ impl TestApp {
 
     /// A request to the policy system, to be completed and sent with [`reply`].
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        http().request(method.parse().unwrap(), format!("{}{path}", self.url()))
+        let request = http().request(method.parse().unwrap(), format!("{}{path}", self.url()));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Registers a policy and expects that to work; returns the reply's body.
@@ -211,9 +224,7 @@ impl TestApp {
         path: &str,
         body: impl Into<reqwest::Body>,
     ) -> (u16, Value) {
-        let method = method.parse().unwrap();
-        let response =
-            http().request(method, format!("{}{path}", self.url())).body(body).send().await.unwrap();
+        let response = self.request(method, path).body(body).send().await.unwrap();
         let status = response.status().as_u16();
         let body = response.bytes().await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or_default())

@@ -1,6 +1,6 @@
 //! Registering policies and running them.
 
-use super::{TestApp, http, policy, policy_source};
+use super::{TestApp, policy, policy_source};
 use edict_client::records::{AssetVersion, Object};
 use edict_client::{Content, NewAsset};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ impl TestApp {
 
     /// The reply to a request, with its headers.
     pub(crate) async fn respond(&self, path: &str, body: &Value) -> reqwest::Response {
-        http().post(format!("{}{path}", self.url())).body(body.to_string()).send().await.unwrap()
+        self.request("POST", path).body(body.to_string()).send().await.unwrap()
     }
 
     /// The server's open descriptors but for those of the database, which keeps as many connections as it likes.

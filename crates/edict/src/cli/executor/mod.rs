@@ -1,4 +1,8 @@
-//! `edict executor`: without a subcommand the executor process itself, and `edict executor list`.
+//! `edict executor`: without a subcommand the executor process itself; with one, the registered executors, and those that the
+//! policy system sets up in a cluster.
+
+mod infra;
+pub(super) mod kubeconfig;
 
 use super::Global;
 use super::failure::Failure;
@@ -35,6 +39,15 @@ pub(crate) struct ExecutorArgs {
 enum ExecutorCommand {
     /// List the registered executors
     List(ListArgs),
+    /// Set up an executor in a Kubernetes cluster, go on with it, or change it
+    AddInfra(Box<infra::AddArgs>),
+    /// Show what was set up for an executor
+    ShowInfra {
+        /// For example `edge-1`
+        id: String,
+    },
+    /// Remove what was set up for an executor
+    RemoveInfra(infra::RemoveArgs),
 }
 
 pub(crate) async fn run(args: ExecutorArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -48,5 +61,8 @@ pub(crate) async fn run(args: ExecutorArgs, global: &Global, out: &mut Output<'_
             let found = global.client()?.query_executors(&filter, &page).await?;
             list.print(out, COLUMNS, found)
         }
+        Some(ExecutorCommand::AddInfra(args)) => infra::add(*args, &global.client()?, out).await,
+        Some(ExecutorCommand::ShowInfra { id }) => infra::show(&id, &global.client()?, out).await,
+        Some(ExecutorCommand::RemoveInfra(args)) => infra::remove(args, &global.client()?, out).await,
     }
 }

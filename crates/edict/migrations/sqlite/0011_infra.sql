@@ -1,0 +1,11 @@
+-- What was made in clusters so that executors run there. No credentials: those come with each request, and are forgotten.
+CREATE TABLE executor_infra (
+    executor_id TEXT NOT NULL PRIMARY KEY,
+    -- Tells it from what the executor had before: tokens are good for one epoch.
+    epoch INTEGER NOT NULL,
+    -- The record as the API shows it.
+    doc TEXT NOT NULL,
+    -- The request that works on it, which has it for itself until this time (microseconds since 1970).
+    holder TEXT NOT NULL,
+    busy_until INTEGER NOT NULL
+) STRICT;

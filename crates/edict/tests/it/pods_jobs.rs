@@ -1,0 +1,393 @@
+//! Jobs that run as pods of a real cluster.
+
+use crate::support::pods::{Pods, TOKEN, WEST};
+use crate::support::{TestApp, http};
+use edict_testbed::PATIENCE;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::block_in_place;
+
+/// A run counts itself where all see it, and may wait for a word in the context before it ends.
+const COUNTED: &str = "\
+import time
+context.incr('runs')
+print('begun')
+while input_data.get('waits') and not context.get('go'):
+    time.sleep(0.1)
+context.incr('ends')
+return input_data['says']";
+
+impl Pods {
+    async fn submit(&self, uri: &str, inputs: Value) -> String {
+        self.app.submit(WEST, json!({"policy_rule_uri": uri, "inputs": inputs})).await
+    }
+
+    /// A job's record, when it has ended; pods take a while on a machine that is full.
+    async fn ended(&self, job_id: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, mut reply) = self.app.get(&format!("/jobs/{job_id}?wait=20s")).await;
+            assert_eq!(status, 200, "{reply}");
+            if reply["data"]["finished_at"].is_string() {
+                return reply["data"].take();
+            }
+            assert!(Instant::now() < end, "it has not ended: {reply}\n{}", self.executor.log());
+        }
+    }
+
+    /// One operation on the policy's context.
+    async fn context(&self, uri: &str, operation: Value) -> Value {
+        let (status, mut reply) = self.app.json("POST", &format!("/policy/{uri}/context"), &operation).await;
+        assert_eq!(status, 200, "{reply}");
+        reply["data"].take()
+    }
+
+    /// Runs of the policy that have begun, and those that came to their end.
+    async fn counted(&self, uri: &str) -> (Value, Value) {
+        let number = async |key| self.context(uri, json!({"op": "incr", "key": key, "by": 0})).await;
+        (number("runs").await, number("ends").await)
+    }
+
+    /// Waits until so many runs of the policy have begun.
+    async fn begun(&self, uri: &str, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.counted(uri).await.0 != json!(count) {
+            assert!(Instant::now() < end, "{count} have not begun\n{}", self.executor.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Lets the runs end that wait.
+    async fn go(&self, uri: &str) {
+        self.context(uri, json!({"op": "set", "key": "go", "value": true})).await;
+    }
+
+    async fn counting(&self) -> String {
+        self.app.add("counting", COUNTED).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_in_a_pod_and_leaves_nothing_but_its_result() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let body = "import os, socket\nprint('hello from a pod')\nif input_data == 'fail': raise ValueError('as asked')\n\
+                return [socket.gethostname(), input_data, parameters, sorted(name for name in os.environ if 'EDICT' in name)]";
+    let uri = pods.app.add("where", body).await;
+    // The account of this test may not look at the cluster's nodes: labels are what their owner says.
+    let labels = json!({"$set": {"metadata.node_labels": {"kubernetes.io/os": "linux"}}});
+    assert_eq!(pods.app.json("PUT", &format!("/executor/{WEST}"), &labels).await.0, 200);
+    let large = "x".repeat(300_000);
+    let job = json!({
+        "policy_rule_uri": uri, "inputs": {"large": large}, "policy_rule_parameters": {"p": 1},
+        "node_selector": {"kubernetes.io/os": "linux"},
+    });
+    let (id, failing) = (pods.app.submit(WEST, job).await, pods.submit(&uri, json!("fail")).await);
+    let job = pods.ended(&id).await;
+    assert_eq!(job["job_status"], "completed", "{job}");
+    let output = &job["job_output_data"];
+    assert!(output[0].as_str().unwrap().starts_with("job-"), "{output}");
+    assert_eq!((&output[1]["large"], &output[2]["p"]), (&json!(large), &json!(1)));
+    assert_eq!(output[3], json!([]), "the policy sees nothing of the pod's settings");
+    let node = &pods.namespace.get(&["nodes"])["items"][0]["metadata"]["name"];
+    assert_eq!(&job["node_id"], node, "{job}");
+    let (_, logs) = pods.app.get(&format!("/jobs/{id}/logs")).await;
+    assert!(logs["data"].to_string().contains("hello from a pod"), "{logs}");
+    let job = pods.ended(&failing).await;
+    assert_eq!((&job["job_status"], &job["attempts"]), (&json!("failed"), &json!(1)), "{job}");
+    assert_eq!((&job["error"]["code"], &job["node_id"]), (&json!("policy_failed"), node), "{job}");
+    assert!(job["error"]["message"].as_str().unwrap().contains("as asked"), "{job}");
+    let (_, logs) = pods.app.get(&format!("/jobs/{failing}/logs")).await;
+    assert!(logs["data"].to_string().contains("hello from a pod"), "{logs}");
+    // The Jobs stay for a while for who looks; what they were let in with does not.
+    pods.namespace.wait_for("the secrets are gone", || {
+        !pods.names("secrets").iter().any(|name| name.starts_with("job-"))
+    });
+    let spec = pods.namespace.get(&["jobs"])["items"].to_string();
+    assert!(
+        !spec.contains(&large[..1000]) && !spec.contains("edict-7b"),
+        "no inputs, no token in the Job: {spec}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_has_no_pod_any_more() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    pods.begun(&uri, 1).await;
+    let (status, reply) = pods.app.send("DELETE", &format!("/jobs/{id}"), "").await;
+    assert_eq!(status, 200, "{reply}");
+    block_in_place(|| pods.nothing_left());
+    pods.go(&uri).await;
+    assert_eq!(pods.ended(&id).await["job_status"], "cancelled");
+    assert_eq!(pods.counted(&uri).await, (json!(1), json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    let other = pods.submit(&uri, json!({"waits": true, "says": 2})).await;
+    pods.begun(&uri, 2).await;
+    let secrets = pods.namespace.get(&["secrets"]);
+    let of = |id: &str| {
+        let all = secrets["items"].as_array().unwrap().iter();
+        let mut own = all.filter(|secret| secret["metadata"].to_string().contains(id));
+        let text = own.next().unwrap()["data"]["EDICT_SERVER_TOKEN"].as_str().unwrap().to_owned();
+        String::from_utf8(base64(&text)).unwrap()
+    };
+    let (token, url) = (of(&id), pods.app.url());
+    let ask = async |method: &str, path: String| {
+        let request = http().request(method.parse().unwrap(), format!("{url}{path}"));
+        request.bearer_auth(&token).body("{}").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("GET", format!("/jobs/{id}/attempt")).await, 200);
+    for (method, path) in [
+        ("GET", format!("/jobs/{other}/attempt")),
+        ("GET", format!("/jobs/{other}")),
+        ("GET", format!("/policy/{uri}")),
+        ("POST", "/policy".to_owned()),
+        ("POST", "/policy/query".to_owned()),
+        ("POST", format!("/jobs/submit/{WEST}")),
+        ("DELETE", format!("/jobs/{id}")),
+        ("POST", format!("/executor/{WEST}/jobs/claim")),
+        ("POST", format!("/executor/{WEST}/execute_policy")),
+    ] {
+        assert_eq!(ask(method, path.clone()).await, 403, "{method} {path}");
+    }
+    pods.go(&uri).await;
+    assert_eq!(pods.ended(&id).await["job_status"], "completed");
+    assert_eq!(ask("GET", format!("/jobs/{id}/attempt")).await, 401, "it is over");
+    pods.ended(&other).await;
+}
+
+/// Reads what Kubernetes wraps secrets in.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |letter: u8| match letter {
+        b'A'..=b'Z' => u32::from(letter - b'A'),
+        b'a'..=b'z' => u32::from(letter - b'a') + 26,
+        b'0'..=b'9' => u32::from(letter - b'0') + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').collect();
+    let bytes = letters.chunks(4).flat_map(|chunk| {
+        let bits = chunk.iter().fold(0, |bits, letter| bits << 6 | value(*letter)) << (6 * (4 - chunk.len()));
+        bits.to_be_bytes().into_iter().skip(1).take(chunk.len() - 1)
+    });
+    bytes.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_without_their_executor() {
+    let Some(mut pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let (first, second) = (
+        pods.submit(&uri, json!({"waits": true, "says": "first"})).await,
+        pods.submit(&uri, json!({"waits": true, "says": "second"})).await,
+    );
+    pods.begun(&uri, 2).await;
+    pods.executor.kill();
+    pods.go(&uri).await;
+    // Nobody is needed for their ends to be known.
+    for (id, says) in [(&first, "first"), (&second, "second")] {
+        let job = pods.ended(id).await;
+        assert_eq!(
+            (&job["job_status"], &job["job_output_data"]),
+            (&json!("completed"), &json!(says)),
+            "{job}"
+        );
+    }
+    // What is submitted meanwhile waits, and is carried out once.
+    let third = pods.submit(&uri, json!({"says": "third"})).await;
+    block_in_place(|| pods.executor.restart());
+    assert_eq!(pods.ended(&third).await["job_output_data"], "third");
+    assert_eq!(pods.counted(&uri).await, (json!(3), json!(3)), "each ran once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_comes_back_finds_its_jobs() {
+    let Some(mut pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    let doomed = pods.submit(&uri, json!({"waits": true, "says": 2})).await;
+    pods.begun(&uri, 2).await;
+    pods.executor.kill();
+    let (status, _) = pods.app.send("DELETE", &format!("/jobs/{doomed}"), "").await;
+    assert_eq!(status, 200);
+    block_in_place(|| pods.executor.restart());
+    pods.namespace.wait_for("the job that was cancelled meanwhile is ended", || {
+        let all = pods.namespace.get(&["pods"]);
+        let running = all["items"].as_array().unwrap().iter();
+        running.filter(|pod| pod["status"]["phase"] == "Running").count() == 1
+    });
+    pods.go(&uri).await;
+    assert_eq!(pods.ended(&id).await["job_output_data"], 1);
+    assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
+}
+
+/// The result of an attempt that could not be told is read from its pod.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_system_may_be_away_while_a_job_ends() {
+    let Some(mut pods) = block_in_place(Pods::start) else { return };
+    let source = "import time\nprint('before')\ntime.sleep(input_data)\nprint('after')\nreturn 'done'";
+    let uri = pods.app.add("slow", source).await;
+    let id = pods.submit(&uri, json!(3)).await;
+    let end = Instant::now() + PATIENCE;
+    while !pods.app.get(&format!("/jobs/{id}/logs")).await.1["data"].to_string().contains("before") {
+        assert!(Instant::now() < end, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pods.app.kill();
+    // Its pod tries for a while, and then leaves word in its own log.
+    pods.namespace.wait_for("the pod has given up", || {
+        pods.namespace.get(&["pods"])["items"][0]["status"]["phase"] == "Failed"
+    });
+    block_in_place(|| pods.app.restart());
+    let job = pods.ended(&id).await;
+    assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!("done")), "{job}");
+    assert_eq!(job["attempts"], 1);
+    let (_, logs) = pods.app.get(&format!("/jobs/{id}/logs")).await;
+    assert!(logs["data"].to_string().contains("after"), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_taken_away_is_made_up_for_by_another_attempt() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    pods.begun(&uri, 1).await;
+    let pod = pods.names("pods").remove(0);
+    pods.namespace.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+    pods.begun(&uri, 2).await;
+    pods.go(&uri).await;
+    let job = pods.ended(&id).await;
+    assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(2)), "{job}");
+    assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
+}
+
+/// As a node's upgrade does: with notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_object_is_deleted_is_run_again() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    pods.begun(&uri, 1).await;
+    let job = pods.names("jobs").remove(0);
+    pods.namespace.kubectl(&["delete", "job", &job, "--wait=false"]);
+    pods.begun(&uri, 2).await;
+    pods.go(&uri).await;
+    let job = pods.ended(&id).await;
+    assert_eq!(job["job_status"], "completed", "{job}");
+    assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_count_in_pods() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let mut record = crate::support::policy(
+        "greedy",
+        &crate::support::policy_source(
+            "import time\nif input_data == 'loop': time.sleep(600)\nhoard = bytearray(400 << 20)\nreturn len(hoard)",
+        ),
+    );
+    record["execution_limits"] = json!({"timeout_ms": 2000, "memory_mb": 64});
+    let uri = pods.app.register_record(record).await;
+    let (looping, hoarding) =
+        (pods.submit(&uri, json!("loop")).await, pods.submit(&uri, json!("hoard")).await);
+    let job = pods.ended(&looping).await;
+    assert_eq!(
+        (&job["job_status"], &job["error"]["code"]),
+        (&json!("failed"), &json!("policy_timeout")),
+        "{job}"
+    );
+    let job = pods.ended(&hoarding).await;
+    assert_eq!(job["job_status"], "failed", "{job}");
+    assert!(
+        ["policy_limit_exceeded", "policy_failed"].contains(&job["error"]["code"].as_str().unwrap()),
+        "{job}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_pulled_fails_the_job_with_its_name() {
+    let missing = "localhost/no-such-image:1";
+    let change = |settings: &mut Vec<(&str, String)>| settings[0].1 = missing.to_owned();
+    let Some(pods) = block_in_place(|| Pods::with(change)) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"says": 1})).await;
+    let job = pods.ended(&id).await;
+    assert_eq!(
+        (&job["job_status"], &job["error"]["code"]),
+        (&json!("failed"), &json!("pod_failed")),
+        "{job}"
+    );
+    assert!(job["error"]["message"].as_str().unwrap().contains(missing), "{job}");
+    pods.namespace.wait_for("its pod is gone", || pods.names("pods").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_quota_makes_jobs_wait() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    pods.namespace.kubectl(&["create", "quota", "none", "--hard=pods=0"]);
+    let id = pods.submit(&uri, json!({"says": "at last"})).await;
+    pods.namespace.wait_for("the quota keeps the pod away", || {
+        pods.namespace.get(&["events"]).to_string().contains("exceeded quota")
+    });
+    assert_eq!(pods.app.get(&format!("/jobs/{id}")).await.1["data"]["job_status"], "running");
+    pods.namespace.kubectl(&["delete", "quota", "none"]);
+    assert_eq!(pods.ended(&id).await["job_output_data"], "at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_executors_with_one_id_do_not_share_its_jobs() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut second = crate::support::edict(dir.path());
+    second.args(["executor", "--executor-id", WEST, "--server-url", &pods.app.url(), "--executor-port", "0"]);
+    second.env("EDICT_SERVER_TOKEN", TOKEN).arg("--data-dir").arg(dir.path());
+    let output = block_in_place(|| second.output()).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("`west` is in use"), "{said}");
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"says": 1})).await;
+    assert_eq!(pods.ended(&id).await["job_status"], "completed");
+}
+
+/// What the executor tells of itself is what the cluster has.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_the_executors_hardware() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let record = |app: &TestApp| {
+        let request = app.request("GET", &format!("/executor/{WEST}"));
+        async move { crate::support::reply(request).await.json["data"]["executor_hardware_info"].clone() }
+    };
+    // The account of this test may not see nodes: the executor then says nothing of them.
+    assert!(record(&pods.app).await["nodes"].is_null());
+    let binding = pods.namespace.name();
+    let account = format!("--serviceaccount={binding}:edict");
+    pods.namespace.kubectl(&["create", "clusterrole", binding, "--verb=list", "--resource=nodes"]);
+    pods.namespace.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        binding,
+        &format!("--clusterrole={binding}"),
+        &account,
+    ]);
+    let Pods { mut executor, app, namespace } = pods;
+    block_in_place(|| {
+        executor.stop();
+        executor.restart();
+    });
+    let hardware = record(&app).await;
+    namespace.kubectl(&["delete", "clusterrole,clusterrolebinding", namespace.name()]);
+    let node = &hardware["nodes"]["nodeData"][0];
+    assert_eq!(node["labels"]["kubernetes.io/os"], "linux", "{hardware}");
+    assert!(
+        node["vcpus"]["count"].as_u64().unwrap() > 0 && node["memory"].as_u64().unwrap() > 100,
+        "{hardware}"
+    );
+    assert_eq!(hardware["nodes"]["count"], 1);
+}
