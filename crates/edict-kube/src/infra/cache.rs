@@ -146,7 +146,7 @@ impl Cluster {
         if !self.cache_pods(mark, namespace).await?.iter().any(has_worked) {
             return Ok(None);
         }
-        let changed = self.bring(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
+        let changed = self.put(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
         let generation = at(&changed, "/metadata/generation").as_i64().unwrap_or_default();
         let deadline = deadline.min(Instant::now() + CLEANING);
         loop {
