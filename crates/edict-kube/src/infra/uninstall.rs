@@ -76,7 +76,7 @@ impl Removal<'_> {
         let mut selector = self.mark.selector(Some(EXECUTOR));
         self.sweep(&[(deployments(), self.namespace, None)], &selector, until).await?;
         let pods = self.cluster.cache_pods(self.mark, self.namespace).await?;
-        if !pods.iter().any(cache::has_worked) {
+        if cache::is_nowhere(&pods) {
             self.daemon_set(until).await?;
             selector =
                 format!("{},{COMPONENT_LABEL} in ({EXECUTOR},{})", self.mark.selector(None), cache::CACHE);
