@@ -5,6 +5,7 @@
 
 use super::json::{at, with};
 use super::manifests::{USER, confined, pulled_with, selected};
+use super::state::cannot_begin;
 use crate::{Cluster, Fault, Mark};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -141,11 +142,11 @@ impl Cluster {
             return Ok(None);
         };
         let Some(folder) = Folder::of(&found) else { return Ok(None) };
-        // Where its image cannot be pulled, or its pods are not allowed, there is nothing to remove, and nothing to do it with.
-        if !self.cache_pods(mark, namespace).await?.iter().any(has_worked) {
+        let before = self.cache_pods(mark, namespace).await?;
+        if is_nowhere(&before) {
             return Ok(None);
         }
-        let changed = self.bring(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
+        let changed = self.put(mark, CACHE, folder.manifest(mark, namespace, Stage::Clean)).await?;
         let generation = at(&changed, "/metadata/generation").as_i64().unwrap_or_default();
         let deadline = deadline.min(Instant::now() + CLEANING);
         loop {
@@ -158,9 +159,13 @@ impl Cluster {
             }
             sleep(Duration::from_millis(500)).await;
         }
-        let pods = self.cache_pods(mark, namespace).await?;
-        let dirty = pods.iter().filter(|pod| !(cleans(pod) && has_worked(pod)));
-        let nodes = dirty.filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        let mut dirty = self.cache_pods(mark, namespace).await?;
+        dirty.retain(|pod| !(cleans(pod) && has_worked(pod)));
+        // Those were on their way when this began, and it came out that they cannot have made anything.
+        if !before.iter().any(has_worked) && is_nowhere(&dirty) {
+            return Ok(None);
+        }
+        let nodes = dirty.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref());
         let nodes = nodes.map(|node| format!("`{node}`")).collect::<Vec<_>>().join(", ");
         Ok(Some(format!("folder `{}` on the nodes {nodes}", folder.path)))
     }
@@ -188,6 +193,12 @@ pub(super) fn has_worked(pod: &Pod) -> bool {
         let ended = works.state.as_ref().and_then(|state| state.terminated.as_ref());
         ended.is_some_and(|ended| ended.exit_code == 0)
     })
+}
+
+/// Whether no pod can have made a folder: its image cannot be pulled, or it is not allowed. Then there is nothing to remove,
+/// and nothing to do it with.
+pub(super) fn is_nowhere(pods: &[Pod]) -> bool {
+    pods.iter().all(cannot_begin)
 }
 
 fn cleans(pod: &Pod) -> bool {

@@ -3,10 +3,7 @@
 use super::json::at;
 use super::manifests::{account, cluster_role, namespace};
 use super::{EXECUTOR, Infra, PARTS, Part, cache};
-use crate::apply::Place;
-use crate::call::Call;
 use crate::{Cluster, Fault, Mark};
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,9 +11,6 @@ use tokio::time::Instant;
 
 /// How long the removal of a cache that is no longer wanted may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often an object's field managers may change while one is read.
-const ATTEMPTS: usize = 5;
 
 impl Cluster {
     /// Makes everything, or brings it to what is wanted; what is no longer wanted is removed. After a failure it can be done
@@ -32,15 +26,15 @@ impl Cluster {
         let wanted = infra.parts();
         let before = self.parts(mark, &infra.namespace).await?.unwrap_or_default();
         let all = &before | &wanted;
-        self.bring(mark, EXECUTOR, account(mark, &infra.namespace, &all)).await?;
+        self.put(mark, EXECUTOR, account(mark, &infra.namespace, &all)).await?;
         for (component, manifest) in infra.manifests() {
-            self.bring(mark, component, manifest).await?;
+            self.put(mark, component, manifest).await?;
         }
         for part in before.difference(&wanted) {
             self.drop_part(infra, *part).await?;
         }
         if all != wanted {
-            self.bring(mark, EXECUTOR, account(mark, &infra.namespace, &wanted)).await?;
+            self.put(mark, EXECUTOR, account(mark, &infra.namespace, &wanted)).await?;
         }
         Ok(())
     }
@@ -68,36 +62,6 @@ impl Cluster {
         Ok(found.as_ref().map(words))
     }
 
-    /// As [`put`](Self::put), but what an earlier manifest named and this one does not is removed. The fields of an object
-    /// that was created, not applied, belong to nobody that applies.
-    pub(super) async fn bring(&self, mark: &Mark, component: &str, manifest: Value) -> Result<Value, Fault> {
-        let place = Place::of(&manifest)?;
-        for _ in 0..ATTEMPTS {
-            let found = self.find(&manifest).await?.filter(|found| mark.is_on(found));
-            let Some(created_at) = found.as_ref().and_then(created_by_us) else { break };
-            let operation = format!("/metadata/managedFields/{created_at}/operation");
-            let patch = serde_json::from_value(json!([
-                {"op": "test", "path": "/metadata/uid", "value": found.as_ref().map(|it| at(it, "/metadata/uid"))},
-                {"op": "test", "path": format!("/metadata/managedFields/{created_at}/manager"), "value": "edict"},
-                {"op": "test", "path": operation, "value": "Update"},
-                {"op": "replace", "path": operation, "value": "Apply"},
-            ]));
-            let patch: Patch<Value> =
-                Patch::Json(patch.map_err(|error| Fault::Refused { message: error.to_string() })?);
-            let params = PatchParams { field_manager: Some("edict".to_owned()), ..PatchParams::default() };
-            let call = Call::custom(place.right("patch"), place.path.clone(), |path| {
-                path.patch(&place.name, &params, &patch)
-            });
-            match self.ask::<Value>(call).await {
-                Ok(_) => break,
-                // Its list of managers has changed meanwhile.
-                Err(Fault::Refused { .. } | Fault::Conflict { .. }) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
-        self.put(mark, component, manifest).await
-    }
-
     async fn drop_part(&self, infra: &Infra, part: Part) -> Result<(), Fault> {
         let (mark, namespace) = (&infra.mark, infra.namespace.as_str());
         let unwanted = match part {
@@ -118,18 +82,4 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-/// Where among an object's field managers is the one that created it, if that is us and nothing was applied since.
-fn created_by_us(object: &Value) -> Option<usize> {
-    let managers = at(object, "/metadata/managedFields").as_array()?;
-    let ours = |manager: &Value, operation: &str| {
-        at(manager, "/manager") == "edict"
-            && at(manager, "/operation") == operation
-            && at(manager, "/subresource").is_null()
-    };
-    if managers.iter().any(|manager| ours(manager, "Apply")) {
-        return None;
-    }
-    managers.iter().position(|manager| ours(manager, "Update"))
 }

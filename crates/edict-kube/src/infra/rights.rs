@@ -27,7 +27,7 @@ const HERE: &Rules = &[
     ("apps", "deployments", ALL),
     (RBAC, "roles", ALL),
     (RBAC, "rolebindings", ALL),
-    ("", "pods", &["list", "delete"]),
+    ("", "pods", &["list"]),
     ("batch", "jobs", &["list", "delete"]),
     ("autoscaling", "horizontalpodautoscalers", &["list", "delete"]),
 ];

@@ -136,6 +136,14 @@ fn problem(pod: &Pod) -> Option<InfraProblem> {
         .or(evicted)
 }
 
+/// Whether a pod has not begun, and something is in the way of that.
+pub(super) fn cannot_begin(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut begun = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
+    !begun.any(|container| container.container_id.as_ref().is_some_and(|id| !id.is_empty()))
+        && problem(pod).is_some()
+}
+
 /// A container that has ended in failure, now or before it was started again.
 fn crashed(container: &ContainerStatus) -> Option<InfraProblem> {
     if container.ready {

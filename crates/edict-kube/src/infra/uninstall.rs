@@ -4,9 +4,8 @@ use super::json::at;
 use super::kinds::{Found, Kind};
 use super::manifests::namespace as namespace_manifest;
 use super::{EXECUTOR, Part, cache};
+use crate::ours::COMPONENT_LABEL;
 use crate::{Cluster, Fault, Mark, names};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Preconditions};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -71,12 +70,26 @@ impl Cluster {
 }
 
 impl Removal<'_> {
-    /// First, so that it makes nothing while the rest is removed. It has time to end in order.
+    /// First, so that it makes nothing while the rest is removed. It has time to end in order; with it the pods of a cache that
+    /// never came to be, since a kubelet takes a minute for one whose image it cannot pull.
     async fn executor(&mut self, until: Instant) -> Result<(), Fault> {
-        let selector = self.mark.selector(Some(EXECUTOR));
-        let here = self.namespace;
-        self.sweep(&[(deployments(), here, None)], &selector, until).await?;
-        self.wait_for_pods(&selector, until).await
+        let mut selector = self.mark.selector(Some(EXECUTOR));
+        self.sweep(&[(deployments(), self.namespace, None)], &selector, until).await?;
+        let pods = self.cluster.cache_pods(self.mark, self.namespace).await?;
+        if cache::is_nowhere(&pods) {
+            self.daemon_set(until).await?;
+            selector =
+                format!("{},{COMPONENT_LABEL} in ({EXECUTOR},{})", self.mark.selector(None), cache::CACHE);
+        }
+        self.wait_for_pods(&selector, until).await?;
+        // What has not gone by now has the rest of the time, and is looked at again.
+        self.left.clear();
+        Ok(())
+    }
+
+    async fn daemon_set(&mut self, until: Instant) -> Result<(), Fault> {
+        let sets = [(Kind::new("apps", "v1", "daemonsets"), self.namespace, Some(Part::Cache))];
+        self.sweep(&sets, &self.mark.selector(Some(cache::CACHE)), until).await
     }
 
     async fn grants(&mut self) -> Result<(), Fault> {
@@ -100,8 +113,7 @@ impl Removal<'_> {
             (Kind::new("", "v1", "secrets"), here, None),
         ];
         self.sweep(&all, &self.mark.selector(None), self.deadline).await?;
-        let selector =
-            format!("{},{}!={}", self.mark.selector(None), crate::ours::COMPONENT_LABEL, cache::CACHE);
+        let selector = format!("{},{}!={}", self.mark.selector(None), COMPONENT_LABEL, cache::CACHE);
         self.wait_for_pods(&selector, self.deadline).await
     }
 
@@ -114,9 +126,8 @@ impl Removal<'_> {
             Err(Fault::Forbidden { .. }) if !self.parts.contains(&Part::Cache) => return Ok(()),
             Err(fault) => return Err(fault),
         }
+        self.daemon_set(self.deadline).await?;
         let selector = self.mark.selector(Some(cache::CACHE));
-        let sets = [(Kind::new("apps", "v1", "daemonsets"), self.namespace, Some(Part::Cache))];
-        self.sweep(&sets, &selector, self.deadline).await?;
         self.wait_for_pods(&selector, self.deadline).await
     }
 
@@ -209,41 +220,19 @@ impl Removal<'_> {
 
     /// Pods are removed with what they belong to.
     async fn wait_for_pods(&mut self, selector: &str, until: Instant) -> Result<(), Fault> {
-        let params = ListParams::default().labels(selector);
+        let pods = Kind::new("", "v1", "pods");
         loop {
-            let there = match self.cluster.list::<Pod, Pod>(self.namespace, &params).await {
-                Err(fault) if may_pass(&fault) && Instant::now() < until => {
-                    sleep(PAUSE).await;
-                    continue;
-                }
-                found => found?.0,
-            };
+            let there = self.patiently(&pods, self.namespace, selector, until).await?;
             if there.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= until {
                 for pod in there {
-                    let name = pod.metadata.name.unwrap_or_default();
-                    self.leave(format!("pods `{name}`"), "it has not ended; its node may be down");
+                    self.leave(format!("pods `{}`", pod.name()), "it has not ended; its node may be down");
                 }
                 return Ok(());
             }
-            for pod in there.iter().filter(|pod| waits_for_nothing(pod)) {
-                self.hurry(pod).await?;
-            }
             sleep(PAUSE).await;
-        }
-    }
-
-    /// The kubelet gives time to end to a pod that has never begun, too.
-    async fn hurry(&self, pod: &Pod) -> Result<(), Fault> {
-        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
-        let params = DeleteParams { grace_period_seconds: Some(1), preconditions, ..DeleteParams::default() };
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        match self.cluster.delete::<Pod>(self.namespace, name, &params).await {
-            Ok(_) | Err(Fault::Conflict { .. }) => Ok(()),
-            Err(fault) if may_pass(&fault) => Ok(()),
-            Err(fault) => Err(fault),
         }
     }
 
@@ -268,16 +257,6 @@ impl Removal<'_> {
             self.left.push(Leftover { what, why: why.to_owned() });
         }
     }
-}
-
-/// Whether a pod has time to end in which nothing will happen, since its containers were never started.
-fn waits_for_nothing(pod: &Pod) -> bool {
-    let mut containers = pod.status.iter().flat_map(|status| {
-        [&status.init_container_statuses, &status.container_statuses].into_iter().flatten().flatten()
-    });
-    pod.metadata.deletion_timestamp.is_some()
-        && pod.metadata.deletion_grace_period_seconds > Some(1)
-        && containers.all(|container| container.container_id.is_none())
 }
 
 fn may_pass(fault: &Fault) -> bool {

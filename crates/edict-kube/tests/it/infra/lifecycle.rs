@@ -78,6 +78,8 @@ async fn a_namespace_that_was_there_stays_with_what_is_in_it() {
     // It may go before it has come.
     assert_eq!(ground.uninstall().await, Vec::<String>::new());
     assert_eq!(ground.contents(), before);
+    let folder = ground.infra.cache.clone().unwrap().replace("/var/lib/edict", "/host");
+    assert!(ground.on_the_node(&format!("[ ! -e {folder} ]")));
     ground.cluster.install(&ground.infra).await.unwrap();
     ground.ready().await;
     assert_eq!(ground.uninstall().await, Vec::<String>::new());

@@ -13,15 +13,13 @@ async fn problem(ground: &Ground, is: impl Fn(&InfraProblem) -> bool) -> InfraPr
 }
 
 #[tokio::test]
-async fn an_image_that_cannot_be_pulled_is_named_and_all_goes_quickly() {
+async fn an_image_that_cannot_be_pulled_is_named_and_all_of_it_goes() {
     let Some(mut ground) = Ground::new().await else { return };
     ground.infra.image = "127.0.0.1:1/none:1".to_owned();
     ground.infra.cache = Some(Infra::host_path(&ground.infra.mark));
     let problem = problem(&ground, |problem| problem.reason == "ErrImagePull").await;
     assert!(problem.message.contains("127.0.0.1:1/none:1"), "{problem}");
-    let start = std::time::Instant::now();
     assert_eq!(ground.uninstall().await, Vec::<String>::new());
-    assert!(start.elapsed().as_secs() < 45, "{:?}", start.elapsed());
     assert_eq!(ground.contents(), Vec::<String>::new());
 }
 
