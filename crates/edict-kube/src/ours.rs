@@ -140,7 +140,9 @@ impl Cluster {
                 }
             };
             mark.claim(&place, &found)?;
-            self.take_over_fields(&place, &found).await?;
+            if !self.take_over_fields(&place, &found).await? {
+                continue;
+            }
             // With its uid, so that nothing is made anew, or taken from others, if it goes in between.
             manifest["metadata"]["uid"] = found["metadata"]["uid"].clone();
             let params = PatchParams::apply(MANAGER).force();
@@ -162,8 +164,9 @@ impl Cluster {
         }
     }
 
-    /// Lets an apply drop fields that it names no more: those that a create has set are no apply's to begin with.
-    async fn take_over_fields(&self, place: &Place, found: &Value) -> Result<(), Fault> {
+    /// Lets an apply drop fields that it names no more: those that a create has set are no apply's to begin with. False: the
+    /// object has changed in between; an apply would then be too early, since after it nobody asks again.
+    async fn take_over_fields(&self, place: &Place, found: &Value) -> Result<bool, Fault> {
         let entries = found["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ours = |operation: &str| {
             entries.iter().position(|entry| {
@@ -172,7 +175,7 @@ impl Cluster {
                     && entry.get("subresource").is_none()
             })
         };
-        let (Some(made), None) = (ours("Update"), ours("Apply")) else { return Ok(()) };
+        let (Some(made), None) = (ours("Update"), ours("Apply")) else { return Ok(true) };
         let patch = json!([
             {"op": "replace", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
             {"op": "replace", "path": format!("/metadata/managedFields/{made}/operation"), "value": "Apply"},
@@ -183,8 +186,8 @@ impl Cluster {
             path.patch(&place.name, &PatchParams::default(), &Patch::<Value>::Json(patch))
         });
         match self.ask::<Value>(call).await {
-            // It has changed in between; the next time will do.
-            Ok(_) | Err(Fault::Conflict { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Fault::Conflict { .. }) => Ok(false),
             Err(fault) => Err(fault),
         }
     }
