@@ -108,7 +108,7 @@ fn volumes(cache: &Cache) -> Value {
     match cache {
         Cache::PerPod => {}
         Cache::Node(path) => {
-            volumes.push(json!({"name": "cache", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}));
+            volumes.push(json!({"name": "cache", "hostPath": {"path": path, "type": "Directory"}}));
         }
         Cache::Claim(name) => {
             volumes.push(json!({"name": "cache", "persistentVolumeClaim": {"claimName": name}}));

@@ -13,16 +13,16 @@ use tokio::task::block_in_place;
 const NO_IMAGE: &str = "localhost/there-is-none:1";
 
 /// A policy system that a cluster reaches, and a place in that cluster for an executor.
-struct Site {
-    app: TestApp,
-    namespace: Namespace,
+pub(crate) struct Site {
+    pub(crate) app: TestApp,
+    pub(crate) namespace: Namespace,
     /// The namespace that is made for the executor.
-    made: String,
+    pub(crate) made: String,
 }
 
 impl Site {
     /// None, with a line that says so, where there is no cluster on this machine.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let namespace = Namespace::new()?;
         let Some(address) = address(&namespace) else {
             eprintln!("skipped: it needs a cluster on this machine");
@@ -39,12 +39,12 @@ impl Site {
         serde_json::from_str(&self.namespace.kubectl(&flat)).unwrap()
     }
 
-    fn create(&self, image: &str) -> Value {
+    pub(crate) fn create(&self, image: &str) -> Value {
         json!({"cluster_config": self.kubeconfig(), "namespace": self.made, "image": image})
     }
 
     /// Sends a request that may take as long as a cluster does.
-    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let request = self.app.request(method, path).timeout(Duration::from_secs(300));
         let reply = reply(request.body(body.to_string())).await;
         (reply.status, reply.json)
@@ -56,7 +56,7 @@ impl Site {
         reply["data"].take()
     }
 
-    async fn remove(&self) -> Value {
+    pub(crate) async fn remove(&self) -> Value {
         let request = json!({"cluster_config": self.kubeconfig()});
         let (status, reply) = self.send("DELETE", "/executor/edge/remove-infra", &request).await;
         assert_eq!(status, 200, "{reply}");
@@ -64,7 +64,7 @@ impl Site {
     }
 
     /// What is in the cluster of the executor, by kind and name.
-    fn objects(&self) -> String {
+    pub(crate) fn objects(&self) -> String {
         let kinds = "namespaces,clusterroles,clusterrolebindings,deployments,daemonsets,services,secrets,serviceaccounts,\
                      roles,rolebindings,jobs,pods";
         let label = "app.kubernetes.io/managed-by=edict";

@@ -52,6 +52,7 @@ mod jobs;
 mod jobs_faults;
 mod listeners;
 mod management;
+mod pods_cluster;
 mod pods_functions;
 mod pods_jobs;
 mod queries;

@@ -1,0 +1,193 @@
+//! A whole fleet: an executor that the policy system put into a cluster, with jobs, functions and graphs on it, and what happens when
+//! parts of it go away.
+
+use crate::infra::Site;
+use crate::support::{pods::image, policy, policy_source};
+use edict_testbed::PATIENCE;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::task::block_in_place;
+
+/// A run counts itself where all see it, and waits for a word in the context before it ends.
+const WAITING: &str = "\
+import time
+context.incr('runs')
+while not context.get('go'):
+    time.sleep(0.1)
+return context.incr('ends')";
+
+/// A policy that needs a package, and says where it runs.
+const PACKAGED: &str = "\
+import socket, six
+return [socket.gethostname(), six.__version__]";
+
+impl Site {
+    /// Sets the executor up.
+    async fn join(&self, image: &str) {
+        let request = block_in_place(|| self.create(image));
+        let (status, made) = self.send("POST", "/executor/edge/create-infra", &request).await;
+        assert_eq!(status, 200, "{made}");
+    }
+
+    async fn ended(&self, job_id: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, mut reply) = self.app.get(&format!("/jobs/{job_id}?wait=20s")).await;
+            assert_eq!(status, 200, "{reply}");
+            if reply["data"]["finished_at"].is_string() {
+                return reply["data"].take();
+            }
+            assert!(Instant::now() < end, "it has not ended: {reply}");
+        }
+    }
+
+    async fn job(&self, uri: &str) -> String {
+        self.app.submit("edge", json!({"policy_rule_uri": uri, "inputs": {}})).await
+    }
+
+    /// One operation on the policy's context.
+    async fn context(&self, uri: &str, operation: Value) -> Value {
+        let (status, mut reply) = self.app.json("POST", &format!("/policy/{uri}/context"), &operation).await;
+        assert_eq!(status, 200, "{reply}");
+        reply["data"].take()
+    }
+
+    /// Waits until so many runs of the policy have begun.
+    async fn begun(&self, uri: &str, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.context(uri, json!({"op": "incr", "key": "runs", "by": 0})).await != json!(count) {
+            assert!(Instant::now() < end, "{count} have not begun");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Lets the runs end that wait.
+    async fn go(&self, uri: &str) {
+        self.context(uri, json!({"op": "set", "key": "go", "value": true})).await;
+    }
+
+    /// Calls a function until it answers.
+    async fn answers(&self, name: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, mut reply) = self.app.call(name, json!({})).await;
+            if status == 200 {
+                return reply["data"].take();
+            }
+            assert!(Instant::now() < end, "it does not answer: {reply}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// A policy that waits long enough, and knows how long its runs may take.
+    async fn waiting(&self, name: &str) -> String {
+        let mut record = policy(name, &policy_source(WAITING));
+        record["execution_limits"] = json!({"timeout_ms": 300_000});
+        self.app.register_record(record).await
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        self.namespace.kubectl(&[arguments, &["-n", &self.made]].concat())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
+    let Some(site) = block_in_place(Site::start) else { return };
+    let Some((image, _)) = block_in_place(|| image(&site.namespace)) else { return };
+    site.join(&image).await;
+    // Requirements are installed where it runs, once for all pods of the node.
+    let files = [("code/function.py", &*policy_source(PACKAGED)), ("code/requirements.txt", "six==1.17.0\n")];
+    let packaged = site.app.register_archive("packaged", &files).await;
+    let job = site.job(&packaged).await;
+    let job = site.ended(&job).await;
+    assert_eq!(job["job_output_data"][1], "1.17.0", "{job}");
+    let (status, reply) = site.app.deploy("edge", "packaged", &packaged, json!({})).await;
+    assert_eq!(status, 200, "{reply}");
+    let first = site.answers("packaged").await;
+    let here = site.app.add("here", "return input_data").await;
+    site.app.deployed("local", "here", &here, json!({})).await;
+    let graph = site.app.graph("mixed", &["here", "packaged"], json!({"here": ["packaged"]})).await;
+    assert_eq!(site.app.output(&graph, json!({})).await[1], "1.17.0");
+
+    let waiting = site.waiting("waiting").await;
+    let jobs = [site.job(&waiting).await, site.job(&waiting).await];
+    site.begun(&waiting, 2).await;
+    block_in_place(|| {
+        let executor = ["-l", "app.kubernetes.io/component=executor"];
+        let kill = ["delete", "pods", "--grace-period=0", "--force"];
+        site.kubectl(&[&kill[..], &executor].concat());
+    });
+    site.go(&waiting).await;
+    for job in &jobs {
+        let job = site.ended(job).await;
+        assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(1)), "{job}");
+    }
+    // What is submitted while it is away is carried out when it is back, and calls go to the pods that were there.
+    let later = site.job(&waiting).await;
+    assert_eq!(site.ended(&later).await["job_output_data"], 3);
+    assert_eq!(site.answers("packaged").await[0], first[0], "the same pod");
+
+    let removed = site.remove().await;
+    assert_eq!(removed["removed"], true);
+    assert_eq!(block_in_place(|| site.objects()), "");
+    assert!(
+        !block_in_place(|| site.namespace.kubectl(&["get", "namespaces", "-o", "name"])).contains(&site.made)
+    );
+}
+
+/// A kubelet that is stopped until this is dropped.
+struct Stopped(String);
+
+impl Stopped {
+    /// None where the node is not this machine.
+    fn now() -> Option<Self> {
+        let found = Command::new("pgrep").args(["-x", "kubelet"]).output().ok()?;
+        let pid = String::from_utf8(found.stdout).ok()?.lines().next()?.to_owned();
+        let stopped = Command::new("kill").args(["-STOP", &pid]).status().ok()?.success();
+        stopped.then_some(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        Command::new("kill").args(["-CONT", &self.0]).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_be_away_for_a_while() {
+    let Some(site) = block_in_place(Site::start) else { return };
+    let Some((image, _)) = block_in_place(|| image(&site.namespace)) else { return };
+    site.join(&image).await;
+    let echo = site.app.add("echo", "return input_data").await;
+    let (status, reply) = site.app.deploy("edge", "echo", &echo, json!({})).await;
+    assert_eq!(status, 200, "{reply}");
+    site.answers("echo").await;
+    let waiting = site.waiting("waiting").await;
+    let running = site.job(&waiting).await;
+    site.begun(&waiting, 1).await;
+    let Some(stopped) = Stopped::now() else {
+        eprintln!("skipped: the cluster's node is not this machine");
+        site.remove().await;
+        return;
+    };
+    site.go(&waiting).await;
+    // Containers go on, and so does what they do.
+    let job = site.ended(&running).await;
+    assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!(1)), "{job}");
+    assert_eq!(site.app.called("echo", json!({"a": 1})).await, json!({"a": 1}));
+    let later = site.job(&waiting).await;
+    site.namespace.wait_for("the job has a pod that nobody starts", || {
+        site.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].status.phase}"]).contains("Pending")
+    });
+    assert_eq!(site.app.get(&format!("/jobs/{later}")).await.1["data"]["job_status"], "running");
+    drop(stopped);
+    let job = site.ended(&later).await;
+    assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(1)), "{job}");
+    site.app.called("echo", json!({})).await;
+    site.app.send("DELETE", "/function/deployments/remove/echo", "").await;
+    site.remove().await;
+    assert_eq!(block_in_place(|| site.objects()), "");
+}
