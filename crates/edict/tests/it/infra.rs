@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::support::pods::{TOKEN, address, image};
-use crate::support::{TestApp, files_below, free_port, refusal, reply};
+use crate::support::{Builder, TestApp, files_below, free_port, refusal, reply};
 use edict_testbed::Namespace;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,13 +23,18 @@ pub(crate) struct Site {
 impl Site {
     /// None, with a line that says so, where there is no cluster on this machine.
     pub(crate) fn start() -> Option<Self> {
+        Self::with(|builder| builder)
+    }
+
+    /// The same, with further settings.
+    pub(crate) fn with(more: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         let namespace = Namespace::new()?;
         let Some(address) = address(&namespace) else {
             eprintln!("skipped: it needs a cluster on this machine");
             return None;
         };
         let builder = TestApp::builder().setting("bind", address).setting("system_port", free_port());
-        let app = builder.setting("log_level", "debug").token(TOKEN).start();
+        let app = more(builder.setting("log_level", "debug").token(TOKEN)).start();
         Some(Self { app, made: format!("{}-made", namespace.name()), namespace })
     }
 

@@ -2,10 +2,13 @@
 //! parts of it go away.
 
 use crate::infra::Site;
+use crate::requirements::Index;
+use crate::support::Builder;
 use crate::support::{pods::image, policy, policy_source};
 use edict_testbed::PATIENCE;
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 
@@ -19,8 +22,8 @@ return context.incr('ends')";
 
 /// A policy that needs a package, and says where it runs.
 const PACKAGED: &str = "\
-import socket, six
-return [socket.gethostname(), six.__version__]";
+import edict_sample, socket
+return [socket.gethostname(), edict_sample.ANSWER]";
 
 impl Site {
     /// Sets the executor up.
@@ -94,22 +97,28 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
-    let Some(site) = block_in_place(Site::start) else { return };
-    let Some((image, _)) = block_in_place(|| image(&site.namespace)) else { return };
+    let Some(namespace) = block_in_place(edict_testbed::Namespace::new) else { return };
+    let Some((image, address)) = block_in_place(|| image(&namespace)) else { return };
+    let index = Index::start(address, Duration::ZERO).await;
+    index.there.store(true, Ordering::SeqCst);
+    let with_index = |builder: Builder| builder.setting("index_url", &index.url);
+    let Some(site) = block_in_place(|| Site::with(with_index)) else { return };
     site.join(&image).await;
-    // Requirements are installed where it runs, once for all pods of the node.
-    let files = [("code/function.py", &*policy_source(PACKAGED)), ("code/requirements.txt", "six==1.17.0\n")];
+    // Requirements come from the index that the policy system names, once for all pods of the node.
+    let files =
+        [("code/function.py", &*policy_source(PACKAGED)), ("code/requirements.txt", "edict-sample==1.0\n")];
     let packaged = site.app.register_archive("packaged", &files).await;
     let job = site.job(&packaged).await;
     let job = site.ended(&job).await;
-    assert_eq!(job["job_output_data"][1], "1.17.0", "{job}");
+    assert_eq!(job["job_output_data"][1], 42, "{job}");
     let (status, reply) = site.app.deploy("edge", "packaged", &packaged, json!({})).await;
     assert_eq!(status, 200, "{reply}");
     let first = site.answers("packaged").await;
+    assert_eq!(index.asked.load(Ordering::SeqCst), 1, "the second pod found it on its node");
     let here = site.app.add("here", "return input_data").await;
     site.app.deployed("local", "here", &here, json!({})).await;
     let graph = site.app.graph("mixed", &["here", "packaged"], json!({"here": ["packaged"]})).await;
-    assert_eq!(site.app.output(&graph, json!({})).await[1], "1.17.0");
+    assert_eq!(site.app.output(&graph, json!({})).await[1], 42);
 
     let waiting = site.waiting("waiting").await;
     let jobs = [site.job(&waiting).await, site.job(&waiting).await];

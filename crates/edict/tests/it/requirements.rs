@@ -3,6 +3,7 @@
 use crate::support::{TestApp, policy_source, refusal};
 use edict_runtime::environment::{EnvironmentOptions, Environments, Python};
 use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -63,10 +64,10 @@ async fn requirements_are_installed_once_and_shared() {
 }
 
 /// A package index with one package, which may be absent for now and takes its time.
-struct Index {
-    url: String,
-    there: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
+pub(crate) struct Index {
+    pub(crate) url: String,
+    pub(crate) there: Arc<AtomicBool>,
+    pub(crate) asked: Arc<AtomicUsize>,
 }
 
 const WHEEL: &str = r#"
@@ -80,12 +81,12 @@ with zipfile.ZipFile(sys.argv[1], "w") as wheel:
 "#;
 
 impl Index {
-    async fn start(delay: Duration) -> Self {
+    pub(crate) async fn start(address: IpAddr, delay: Duration) -> Self {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("edict_sample-1.0-py3-none-any.whl");
         assert!(Command::new("python3").args(["-c", WHEEL]).arg(&path).status().unwrap().success());
         let wheel = Arc::new(std::fs::read(path).unwrap());
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let url = format!("http://{}/simple", listener.local_addr().unwrap());
         let (there, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (is_there, counted) = (Arc::clone(&there), Arc::clone(&asked));
@@ -139,7 +140,7 @@ async fn a_failed_installation_is_retried_and_holds_up_nobody_else() {
     let python = Python::discover(None).await.unwrap();
     let uv =
         Environments::open(folder.path(), python, EnvironmentOptions::default()).unwrap().uv().await.unwrap();
-    let index = Index::start(Duration::from_secs(2)).await;
+    let index = Index::start(Ipv4Addr::LOCALHOST.into(), Duration::from_secs(2)).await;
     let app = TestApp::builder().setting("uv", uv.display()).setting("index_url", &index.url).start();
     let source = policy_source("import edict_sample\nreturn edict_sample.ANSWER");
     let files = [("code/function.py", source.as_str()), ("code/requirements.txt", "edict-sample==1.0\n")];
