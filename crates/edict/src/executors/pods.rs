@@ -102,8 +102,7 @@ impl Pods {
     /// # Errors
     /// Never in practice.
     pub(crate) fn call_token(&self, function: &str, created_at: &str) -> Result<String, ApiError> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).map_err(|error| ApiError::internal(error))?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).map_err(ApiError::internal)?;
         for part in ["call", function, created_at] {
             mac.update(part.as_bytes());
             mac.update(b"/");

@@ -226,7 +226,7 @@ impl Worker {
         let gone: HashSet<String> =
             known.iter().filter(|known| held.iter().all(|held| held.job_id != **known)).cloned().collect();
         let unknown: HashSet<HeldJob> =
-            held.iter().cloned().filter(|held| !known.contains(&held.job_id)).collect();
+            held.iter().filter(|held| !known.contains(&held.job_id)).cloned().collect();
         if let Some(cluster) = self.cluster() {
             let here = self.here.iter().map(|entry| entry.key().clone());
             cluster.sweep(&held.iter().map(|held| held.job_id.clone()).chain(here).collect());

@@ -81,12 +81,9 @@ impl Site {
     fn executor_token(&self) -> String {
         let secrets =
             self.namespace.get(&["secrets", "-n", &self.made, "-l", "app.kubernetes.io/managed-by=edict"]);
-        let tokens = secrets["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|it| it["data"]["EDICT_SERVER_TOKEN"].as_str());
-        String::from_utf8(decoded(tokens.last().unwrap())).unwrap()
+        let mut secrets = secrets["items"].as_array().unwrap().iter();
+        let token = secrets.find_map(|secret| secret["data"]["EDICT_SERVER_TOKEN"].as_str());
+        String::from_utf8(decoded(token.unwrap())).unwrap()
     }
 
     /// The credentials of the kubeconfig are nowhere on this server's disk.
