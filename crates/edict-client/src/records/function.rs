@@ -71,7 +71,7 @@ pub struct Autoscaling {
     pub min_replicas: u32,
     /// Never more copies; at least `min_replicas`.
     pub max_replicas: u32,
-    /// CPU that a copy should use on average, in percent of one core. Default 80.
+    /// CPU that a copy should use on average, in percent of one core; on Kubernetes, of what its pod asks for. Default 80.
     #[serde(default = "eighty")]
     pub target_cpu_utilization_percentage: u32,
     /// Grow only to what was wanted throughout the last so many seconds. Default 0.

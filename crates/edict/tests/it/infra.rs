@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::support::pods::{TOKEN, address, image};
-use crate::support::{Builder, TestApp, files_below, free_port, refusal, reply};
+use crate::support::{Builder, Database, TestApp, files_below, free_port, refusal, reply};
 use edict_testbed::Namespace;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -290,6 +290,19 @@ async fn a_kubeconfig_without_the_rights_is_told_which() {
     assert_eq!(refusal(&refused), (502, "cluster_refused"), "{refused:?}");
     assert!(!refused.1.to_string().contains("nobody-has"), "{refused:?}");
     assert!(!site.app.log().contains("nobody-has"));
+
+    // One that was good, and is not any more.
+    let expired = block_in_place(|| {
+        site.namespace.kubectl(&["create", "secret", "generic", "bound"]);
+        let token = site.namespace.token(Some("bound"));
+        site.namespace.kubectl(&["delete", "secret", "bound"]);
+        token
+    });
+    unknown["users"][0]["user"]["token"] = json!(expired);
+    let request = json!({"cluster_config": unknown, "namespace": site.made});
+    let refused = site.send("POST", "/executor/edge/create-infra", &request).await;
+    assert_eq!(refusal(&refused), (502, "cluster_refused"), "{refused:?}");
+    assert!(refused.1["message"].as_str().unwrap().contains("may have expired"), "{refused:?}");
 }
 
 /// A kubeconfig whose user is this.
@@ -353,15 +366,45 @@ async fn what_cannot_be_used_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_to_remove_is_no_error() {
-    let app = TestApp::start();
-    let sample = json!({"cluster_config": {"provider": "kubernetes", "region": "us-west"}});
-    let remove = async || app.json("DELETE", "/executor/executor-001/remove-infra", &sample).await;
-    assert_eq!(refusal(&remove().await), (404, "executor_not_found"));
-    app.json("POST", "/executor", &json!({"executor_id": "executor-001"})).await;
-    let (status, reply) = remove().await;
-    assert_eq!((status, &reply["data"]["removed"]), (200, &json!(false)), "{reply}");
-    let (status, reply) = app.send("DELETE", "/executor/local/remove-infra", "").await;
-    assert_eq!((status, &reply["data"]["removed"]), (200, &json!(false)), "{reply}");
+    for database in Database::each() {
+        let app = TestApp::builder().database(database).start();
+        let sample = json!({"cluster_config": {"provider": "kubernetes", "region": "us-west"}});
+        let remove = async || app.json("DELETE", "/executor/executor-001/remove-infra", &sample).await;
+        assert_eq!(refusal(&remove().await), (404, "executor_not_found"));
+        app.json("POST", "/executor", &json!({"executor_id": "executor-001"})).await;
+        let (status, reply) = remove().await;
+        assert_eq!((status, &reply["data"]["removed"]), (200, &json!(false)), "{reply}");
+        let (status, reply) = app.send("DELETE", "/executor/local/remove-infra", "").await;
+        assert_eq!((status, &reply["data"]["removed"]), (200, &json!(false)), "{reply}");
+    }
+}
+
+/// The row and its lease, on both databases: a cluster that cannot be reached is enough for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_is_remembered_and_taken_back() {
+    for database in Database::each() {
+        let app = TestApp::builder()
+            .database(database)
+            .token(TOKEN)
+            .setting("public_url", "http://edict.example")
+            .start();
+        let request =
+            |method: &'static str, path: &str, body: &Value| app.request(method, path).body(body.to_string());
+        let body = json!({"cluster_config": config(&json!({"token": "t"})), "namespace": "edge"});
+        for _ in 0..2 {
+            let failed = reply(request("POST", "/executor/edge/create-infra", &body)).await;
+            assert_eq!((failed.status, &failed.json["error"]["code"]), (503, &json!("cluster_unavailable")));
+            let infra = app.get("/executor/edge/infra").await.1;
+            assert_eq!(infra["data"]["error"]["code"], "cluster_unavailable", "{infra}");
+            assert_eq!(
+                (&infra["data"]["infra_state"], &infra["data"]["made"]),
+                (&json!("failed"), &json!(false))
+            );
+        }
+        let removed = reply(request("DELETE", "/executor/edge/remove-infra", &json!({}))).await;
+        assert_eq!((removed.status, &removed.json["data"]["removed"]), (200, &json!(true)), "{removed:?}");
+        assert_eq!(refusal(&app.get("/executor/edge/infra").await), (404, "infra_not_found"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
