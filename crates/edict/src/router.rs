@@ -68,7 +68,7 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(jobs::renew::renew))
         .routes(routes!(jobs::log::log))
         .routes(routes!(jobs::finish::finish))
-        .routes(routes!(jobs::own::read::read))
+        .routes(routes!(jobs::own::read::read, jobs::own::begin::begin))
         .routes(routes!(jobs::own::log::log))
         .routes(routes!(jobs::own::finish::finish))
         .routes(routes!(assets::upload::upload))

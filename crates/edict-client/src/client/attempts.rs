@@ -3,7 +3,7 @@
 use super::Client;
 use crate::Error;
 use crate::records::{
-    AttemptBrief, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
+    AttemptBrief, AttemptLog, BeginAttempt, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
 };
 
 impl Client {
@@ -27,7 +27,13 @@ impl Client {
         Ok(self.post(&["executor", executor, "jobs", "finish"], finish).await?.data)
     }
 
-    /// What an attempt needs to know; for the executor that holds it, and for the attempt itself.
+    /// Begins an attempt, for the process that carries it out: what it needs to know, and whether another one was faster.
+    pub async fn begin_attempt(&self, job: &str, runner: &str) -> Result<AttemptBrief, Error> {
+        let begin = BeginAttempt { runner: runner.to_owned() };
+        Ok(self.post(&["jobs", job, "attempt"], &begin).await?.data)
+    }
+
+    /// What an attempt needs to know, for the executor that holds it.
     pub async fn attempt(&self, job: &str) -> Result<AttemptBrief, Error> {
         self.get(&["jobs", job, "attempt"]).await
     }

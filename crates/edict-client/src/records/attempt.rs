@@ -39,7 +39,16 @@ pub struct ClaimedJob {
     pub token: Option<String>,
 }
 
-/// What an attempt that runs in a process of its own needs to know: reply of `GET /jobs/<job_id>/attempt`.
+/// Body of `POST /jobs/<job_id>/attempt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BeginAttempt {
+    /// Tells the process that begins it from every other one: the uid of its pod.
+    pub runner: String,
+}
+
+/// What an attempt that runs in a process of its own needs to know: reply of `GET` and `POST /jobs/<job_id>/attempt`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttemptBrief {
@@ -49,6 +58,9 @@ pub struct AttemptBrief {
     pub policy: Option<Policy>,
     /// What management commands changed of the policy on the job's executor.
     pub state: PolicyState,
+    /// Whether another process has begun this attempt: then whoever asks must leave it alone.
+    #[serde(default)]
+    pub begun_elsewhere: bool,
 }
 
 /// Body of `POST /executor/<id>/jobs/renew`.

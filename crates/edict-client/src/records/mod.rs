@@ -21,7 +21,8 @@ mod policy;
 pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{
-    AttemptBrief, AttemptEnd, AttemptLog, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
+    AttemptBrief, AttemptEnd, AttemptLog, BeginAttempt, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob,
+    RenewJobs, Taken,
 };
 pub use audit::{
     AuditCount, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,

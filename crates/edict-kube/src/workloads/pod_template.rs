@@ -14,8 +14,8 @@ const USER: u32 = 10001;
 /// Where the program keeps its files, and in there what pods may share: code by digest and environments, each under a lock.
 const DATA: &str = "/data";
 const CACHE: &str = "/data/cache";
-/// The variable that tells the program its node.
-const NODE: &str = "EDICT_NODE";
+/// Variables that tell the program where, and who, it is.
+const OWN: [(&str, &str); 2] = [("EDICT_NODE", "spec.nodeName"), ("EDICT_POD_UID", "metadata.uid")];
 
 /// What pods differ in.
 pub(super) struct PodTemplate<'a> {
@@ -71,8 +71,9 @@ impl PodTemplate<'_> {
         for (name, (secret, key)) in &options.secret_env {
             env.insert(name, json!({"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}));
         }
-        let node = NODE.to_owned();
-        env.insert(&node, json!({"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}));
+        let own = OWN
+            .map(|(name, field)| (name.to_owned(), json!({"valueFrom": {"fieldRef": {"fieldPath": field}}})));
+        env.extend(own.iter().map(|(name, value)| (name, value.clone())));
         let env = env.into_iter().map(|(name, mut variable)| {
             variable["name"] = json!(name);
             variable

@@ -96,11 +96,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Removes finished jobs that are older than `keep`, their logs, and runners that are long gone.
+    /// Removes finished jobs that are older than `keep`, their logs, runners that are long gone, and what was known of
+    /// attempts that are over.
     pub(crate) async fn forget_old(&self, keep: Duration) -> Result<(), ApiError> {
         let clock = clock(self.store.dialect());
         let sql = format!("DELETE FROM runners WHERE seen_at < {clock} - 60 * lease");
         self.store.execute(Statement::new(sql)).await?;
+        let over = "DELETE FROM attempt_runs WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key = attempt_runs.job_id \
+                    AND jobs.revision = attempt_runs.revision)";
+        self.store.execute(Statement::new(over)).await?;
         let before = crate::timestamp(time::OffsetDateTime::now_utc() - keep);
         loop {
             let old =

@@ -25,19 +25,29 @@ const MARKER: &str = "edict-attempt-end: ";
 ///
 /// # Errors
 /// When the policy system could not be told of the end; then the log tells it.
-pub(crate) async fn run(settings: Settings, job_id: &str, node: Option<String>) -> Result<(), ServeError> {
+pub(crate) async fn run(
+    settings: Settings,
+    job_id: &str,
+    (node, runner): (Option<String>, String),
+) -> Result<(), ServeError> {
     let mut stop = Box::pin(stop_signal());
     let client = process::client(&settings)?;
     let brief = tokio::select! {
-        brief = brief(&client, job_id) => brief?,
+        brief = brief(&client, job_id, &runner) => brief?,
         () = &mut stop => return Ok(()),
     };
-    let AttemptBrief { mut claimed, policy, state } = brief;
+    let AttemptBrief { mut claimed, policy, state, begun_elsewhere } = brief;
     if claimed.job.job_status != JobStatus::Running {
         tracing::info!(job = job_id, "there is no attempt to be carried out");
         return Ok(());
     }
     let (source, log) = (Source::Attempt(client.clone()), Log::default());
+    if begun_elsewhere {
+        // The cluster made this pod in place of one that is gone, and with it its run.
+        tracing::warn!(job = job_id, "another pod has begun this attempt, and is gone");
+        let finish = FinishAttempt { held: held(&claimed), end: AttemptEnd::Lost, log: None, node_id: None };
+        return report(&client, finish).await;
+    }
     let compiled = match policy {
         Some(policy) => Compiled::new(policy, state),
         None => Err(missing(&claimed)),
@@ -58,10 +68,10 @@ pub(crate) async fn run(settings: Settings, job_id: &str, node: Option<String>) 
 }
 
 /// What is to be done.
-async fn brief(client: &Client, job_id: &str) -> Result<AttemptBrief, ApiError> {
+async fn brief(client: &Client, job_id: &str, runner: &str) -> Result<AttemptBrief, ApiError> {
     let started = Instant::now();
     loop {
-        match client.attempt(job_id).await {
+        match client.begin_attempt(job_id, runner).await {
             Ok(brief) => return Ok(brief),
             Err(error @ Error::Api(_)) => return Err(relay(error)),
             Err(error) if started.elapsed() > PATIENCE => return Err(relay(error)),

@@ -148,6 +148,18 @@ impl Queue {
         self.change(found, Change::End(end), log).await.map(|changed| changed.is_some())
     }
 
+    /// Lets a process carry out an attempt, unless another one was faster; says which.
+    pub(super) async fn begin(&self, job_id: &str, revision: u64, runner: &str) -> Result<bool, ApiError> {
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        let insert = "INSERT INTO attempt_runs (job_id, revision, runner) VALUES ($1, $2, $3) \
+                      ON CONFLICT (job_id, revision) DO NOTHING";
+        self.store.execute(Statement::new(insert).bind(job_id).bind(revision).bind(runner)).await?;
+        let select = "SELECT runner FROM attempt_runs WHERE job_id = $1 AND revision = $2";
+        let found =
+            self.store.fetch_one::<(String,)>(Statement::new(select).bind(job_id).bind(revision)).await?;
+        Ok(found.is_some_and(|(first,)| first == runner))
+    }
+
     /// [`finish`](Self::finish) for a runner that only says which job it held.
     pub(super) async fn finish_held(
         &self,

@@ -143,6 +143,10 @@ async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
         request.bearer_auth(&token).body("{}").send().await.unwrap().status().as_u16()
     };
     assert_eq!(ask("GET", format!("/jobs/{id}/attempt")).await, 200);
+    // The pod has begun it: nobody else does, whatever token they have.
+    let begin =
+        pods.app.json("POST", &format!("/jobs/{id}/attempt"), &json!({"runner": "somebody else"})).await;
+    assert_eq!((begin.0, &begin.1["data"]["begun_elsewhere"]), (200, &json!(true)), "{begin:?}");
     for (method, path) in [
         ("GET", format!("/jobs/{other}/attempt")),
         ("GET", format!("/jobs/{other}")),
@@ -224,6 +228,29 @@ async fn an_executor_that_comes_back_finds_its_jobs() {
     });
     pods.go(&uri).await;
     assert_eq!(pods.ended(&id).await["job_output_data"], 1);
+    assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
+}
+
+/// Old clusters make another pod for one that was deleted, also when nobody is there to prevent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_is_not_carried_out_twice_by_pods_that_follow_each_other() {
+    let Some(mut pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.counting().await;
+    let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
+    pods.begun(&uri, 1).await;
+    pods.executor.kill();
+    let pod = pods.names("pods").remove(0);
+    pods.namespace.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+    pods.namespace.wait_for("the job's fate is decided", || {
+        let job = pods.only("job");
+        job["status"]["active"].is_null() || pods.names("pods").is_empty()
+    });
+    assert_eq!(pods.counted(&uri).await.0, 1, "it has not run again");
+    block_in_place(|| pods.executor.restart());
+    pods.begun(&uri, 2).await;
+    pods.go(&uri).await;
+    let job = pods.ended(&id).await;
+    assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(2)), "{job}");
     assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
 }
 

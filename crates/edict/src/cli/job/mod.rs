@@ -57,6 +57,9 @@ pub(crate) struct JobArgs {
     /// The node that it runs on, for the job's record
     #[arg(long, value_name = "NAME", env = "EDICT_NODE")]
     node: Option<String>,
+    /// What tells this process from others that may want to carry it out; made up when left out
+    #[arg(long, value_name = "UID", env = "EDICT_POD_UID")]
+    pod: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -87,7 +90,8 @@ pub(crate) async fn run(args: JobArgs, global: &Global, out: &mut Output<'_>) ->
     let Some(command) = args.command else {
         let settings = serve::settings(&args.settings)?;
         let job = args.attempt_of.unwrap_or_default();
-        return pod::run(settings, &job, args.node).await.map_err(serve::failure);
+        let runner = args.pod.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        return pod::run(settings, &job, (args.node, runner)).await.map_err(serve::failure);
     };
     let client = global.client()?;
     match command {

@@ -23,8 +23,12 @@ pub(crate) async fn read(
     State(app): State<App>,
     Path(job_id): Path<String>,
 ) -> Result<Data<AttemptBrief>, ApiError> {
-    let mut claimed = app.jobs.queue.find(&job_id).await?.claimed();
-    complete(&app, &mut claimed).await;
+    brief(&app, &job_id).await.map(Data::new)
+}
+
+pub(super) async fn brief(app: &App, job_id: &str) -> Result<AttemptBrief, ApiError> {
+    let mut claimed = app.jobs.queue.find(job_id).await?.claimed();
+    complete(app, &mut claimed).await;
     let uri = claimed.job.policy_rule_uri.as_str();
     let policy = match code::pin(&app.registry, uri).await {
         Ok(_) => Some(app.registry.policy(uri).await?.0),
@@ -32,5 +36,5 @@ pub(crate) async fn read(
         Err(error) => return Err(error),
     };
     let state = app.registry.state(&claimed.job.executor_id, uri).await?;
-    Ok(Data::new(AttemptBrief { claimed, policy, state }))
+    Ok(AttemptBrief { claimed, policy, state, begun_elsewhere: false })
 }
