@@ -7,6 +7,7 @@
 use super::pod;
 use crate::error::{ApiError, Code};
 use crate::executors::pods::Pods;
+use crate::store::Statement;
 use edict_client::Client;
 use edict_client::records::{
     AttemptEnd, AttemptLog, ClaimedJob, FinishAttempt, JobStatus, RunFault, Seconds,
@@ -28,6 +29,12 @@ const TTL: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a pod whose end is known may take to leave by itself.
 const LEAVING: Duration = Duration::from_secs(60);
+
+/// Gives back what the executor in a cluster holds, which would else stay its own for as long as its lease: nobody is there any
+/// more to carry it out.
+pub(crate) fn release(executor_id: &str) -> Statement {
+    Statement::new("DELETE FROM runners WHERE runner_id = $1").bind(Cluster::runner_id(executor_id).as_str())
+}
 
 /// Carries attempts out in a cluster.
 pub(crate) struct Cluster {

@@ -105,8 +105,13 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     assert_eq!(site.app.over(&later).await["job_output_data"], 3);
     assert_eq!(site.answers("packaged").await[0], first[0], "the same pod");
 
+    // What it leaves undone waits for whoever has its name next.
+    site.app.context(&waiting, json!({"op": "delete", "key": "go"})).await;
+    let undone = site.job(&waiting).await;
+    site.app.begun(&waiting, 4).await;
     let removed = site.remove().await;
     assert_eq!(removed["removed"], true);
+    site.app.job_is(&undone, "pending").await;
     assert_eq!(block_in_place(|| site.objects()), "");
     assert!(
         !block_in_place(|| site.namespace.kubectl(&["get", "namespaces", "-o", "name"])).contains(&site.made)

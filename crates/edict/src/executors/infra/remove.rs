@@ -9,6 +9,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::executors::bring::bring;
 use crate::executors::{EXECUTORS, LOCAL};
 use crate::http::{Data, Path, RawBody, Reply};
+use crate::jobs::cluster;
 use crate::store::Statement;
 use axum::extract::State;
 use edict_client::records::{Executor, InfraState, RemoveInfra, RemovedInfra};
@@ -129,7 +130,7 @@ async fn forget(app: &App, claim: &Claim) -> Result<Vec<String>, ApiError> {
     let store = &app.registry.store;
     let id = claim.infra.executor_id.as_str();
     let heartbeats = || Statement::new("DELETE FROM heartbeats WHERE executor_id = $1").bind(id);
-    let gone = || vec![claim.removal(), heartbeats()];
+    let gone = || vec![claim.removal(), heartbeats(), cluster::release(id)];
     let without_address = |old: Option<&Executor>| Some(Executor { executor_host_uri: None, ..old?.clone() });
     if bring(store, id, gone, without_address).await?.is_none() {
         let mut tx = store.begin().await?;
