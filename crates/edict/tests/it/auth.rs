@@ -17,7 +17,7 @@ fn role_for(method: &str, path: &str) -> &'static str {
     match (method, path.rsplit('/').next().unwrap()) {
         ("get", _) | ("post", "query" | "assets") => "viewer",
         (_, "execute_policy" | "execute_mgmt_command" | "context" | "heartbeat") => "operator",
-        ("patch", "{policy_rule_uri}" | "changes") | ("put", "status") => "operator",
+        ("patch", "{policy_rule_uri}" | "changes") | ("put", "status") | ("post", "token") => "operator",
         _ if ["/jobs/", "/function/call_function/", "/function/management/"]
             .iter()
             .any(|part| path.contains(part)) =>
