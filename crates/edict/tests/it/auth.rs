@@ -15,6 +15,8 @@ fn guarded() -> TestApp {
 /// The lowest role that may use a route; whoever adds a route decides here, too.
 fn role_for(method: &str, path: &str) -> &'static str {
     match (method, path.rsplit('/').next().unwrap()) {
+        // What an attempt is to do is for whoever carries it out.
+        ("get", "attempt") => "operator",
         ("get", _) | ("post", "query" | "assets") => "viewer",
         (_, "execute_policy" | "execute_mgmt_command" | "context" | "heartbeat") => "operator",
         ("patch", "{policy_rule_uri}" | "changes") | ("put", "status") | ("post", "token") => "operator",
