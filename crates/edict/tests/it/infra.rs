@@ -1,7 +1,7 @@
 //! Executors that the policy system sets up in a real cluster, and takes down again.
 
 use crate::cli::Cli;
-use crate::support::pods::{TOKEN, address, image};
+use crate::support::pods::{TOKEN, address, decoded, image};
 use crate::support::{Builder, Database, TestApp, files_below, free_port, refusal, reply};
 use edict_testbed::Namespace;
 use serde_json::{Value, json};
@@ -112,24 +112,6 @@ impl Drop for Site {
         let delete = ["delete", "namespace", &self.made, "--wait=false", "--ignore-not-found"];
         self.namespace.command(&delete).output().ok();
     }
-}
-
-/// Reads base64 as `kubectl` shows it.
-fn decoded(text: &str) -> Vec<u8> {
-    let value = |letter: u8| match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').map(value).collect();
-    let bits = |group: &[u8]| group.iter().fold(0u32, |bits, letter| bits << 6 | u32::from(*letter));
-    let bytes = |group: &[u8]| {
-        let bits = bits(group) << (6 * (4 - group.len()));
-        bits.to_be_bytes()[1..group.len()].to_vec()
-    };
-    letters.chunks(4).flat_map(bytes).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,41 +33,8 @@ impl Site {
         assert_eq!(status, 200, "{made}");
     }
 
-    async fn ended(&self, job_id: &str) -> Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (status, mut reply) = self.app.get(&format!("/jobs/{job_id}?wait=20s")).await;
-            assert_eq!(status, 200, "{reply}");
-            if reply["data"]["finished_at"].is_string() {
-                return reply["data"].take();
-            }
-            assert!(Instant::now() < end, "it has not ended: {reply}");
-        }
-    }
-
     async fn job(&self, uri: &str) -> String {
         self.app.submit("edge", json!({"policy_rule_uri": uri, "inputs": {}})).await
-    }
-
-    /// One operation on the policy's context.
-    async fn context(&self, uri: &str, operation: Value) -> Value {
-        let (status, mut reply) = self.app.json("POST", &format!("/policy/{uri}/context"), &operation).await;
-        assert_eq!(status, 200, "{reply}");
-        reply["data"].take()
-    }
-
-    /// Waits until so many runs of the policy have begun.
-    async fn begun(&self, uri: &str, count: u64) {
-        let end = Instant::now() + PATIENCE;
-        while self.context(uri, json!({"op": "incr", "key": "runs", "by": 0})).await != json!(count) {
-            assert!(Instant::now() < end, "{count} have not begun");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Lets the runs end that wait.
-    async fn go(&self, uri: &str) {
-        self.context(uri, json!({"op": "set", "key": "go", "value": true})).await;
     }
 
     /// Calls a function until it answers.
@@ -109,7 +76,7 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
         [("code/function.py", &*policy_source(PACKAGED)), ("code/requirements.txt", "edict-sample==1.0\n")];
     let packaged = site.app.register_archive("packaged", &files).await;
     let job = site.job(&packaged).await;
-    let job = site.ended(&job).await;
+    let job = site.app.over(&job).await;
     assert_eq!(job["job_output_data"][1], 42, "{job}");
     let (status, reply) = site.app.deploy("edge", "packaged", &packaged, json!({})).await;
     assert_eq!(status, 200, "{reply}");
@@ -122,20 +89,20 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
 
     let waiting = site.waiting("waiting").await;
     let jobs = [site.job(&waiting).await, site.job(&waiting).await];
-    site.begun(&waiting, 2).await;
+    site.app.begun(&waiting, 2).await;
     block_in_place(|| {
         let executor = ["-l", "app.kubernetes.io/component=executor"];
         let kill = ["delete", "pods", "--grace-period=0", "--force"];
         site.kubectl(&[&kill[..], &executor].concat());
     });
-    site.go(&waiting).await;
+    site.app.go(&waiting).await;
     for job in &jobs {
-        let job = site.ended(job).await;
+        let job = site.app.over(job).await;
         assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(1)), "{job}");
     }
     // What is submitted while it is away is carried out when it is back, and calls go to the pods that were there.
     let later = site.job(&waiting).await;
-    assert_eq!(site.ended(&later).await["job_output_data"], 3);
+    assert_eq!(site.app.over(&later).await["job_output_data"], 3);
     assert_eq!(site.answers("packaged").await[0], first[0], "the same pod");
 
     let removed = site.remove().await;
@@ -176,15 +143,15 @@ async fn a_node_may_be_away_for_a_while() {
     site.answers("echo").await;
     let waiting = site.waiting("waiting").await;
     let running = site.job(&waiting).await;
-    site.begun(&waiting, 1).await;
+    site.app.begun(&waiting, 1).await;
     let Some(stopped) = Stopped::now() else {
         eprintln!("skipped: the cluster's node is not this machine");
         site.remove().await;
         return;
     };
-    site.go(&waiting).await;
+    site.app.go(&waiting).await;
     // Containers go on, and so does what they do.
-    let job = site.ended(&running).await;
+    let job = site.app.over(&running).await;
     assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!(1)), "{job}");
     assert_eq!(site.app.called("echo", json!({"a": 1})).await, json!({"a": 1}));
     let later = site.job(&waiting).await;
@@ -193,7 +160,7 @@ async fn a_node_may_be_away_for_a_while() {
     });
     assert_eq!(site.app.get(&format!("/jobs/{later}")).await.1["data"]["job_status"], "running");
     drop(stopped);
-    let job = site.ended(&later).await;
+    let job = site.app.over(&later).await;
     assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(1)), "{job}");
     site.app.called("echo", json!({})).await;
     site.app.send("DELETE", "/function/deployments/remove/echo", "").await;

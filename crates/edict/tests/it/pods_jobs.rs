@@ -1,6 +1,6 @@
 //! Jobs that run as pods of a real cluster.
 
-use crate::support::pods::{Pods, TOKEN, WEST};
+use crate::support::pods::{Pods, TOKEN, WEST, decoded};
 use crate::support::{TestApp, http};
 use edict_testbed::PATIENCE;
 use serde_json::{Value, json};
@@ -22,44 +22,9 @@ impl Pods {
         self.app.submit(WEST, json!({"policy_rule_uri": uri, "inputs": inputs})).await
     }
 
-    /// A job's record, when it has ended; pods take a while on a machine that is full.
-    async fn ended(&self, job_id: &str) -> Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (status, mut reply) = self.app.get(&format!("/jobs/{job_id}?wait=20s")).await;
-            assert_eq!(status, 200, "{reply}");
-            if reply["data"]["finished_at"].is_string() {
-                return reply["data"].take();
-            }
-            assert!(Instant::now() < end, "it has not ended: {reply}\n{}", self.executor.log());
-        }
-    }
-
-    /// One operation on the policy's context.
-    async fn context(&self, uri: &str, operation: Value) -> Value {
-        let (status, mut reply) = self.app.json("POST", &format!("/policy/{uri}/context"), &operation).await;
-        assert_eq!(status, 200, "{reply}");
-        reply["data"].take()
-    }
-
     /// Runs of the policy that have begun, and those that came to their end.
     async fn counted(&self, uri: &str) -> (Value, Value) {
-        let number = async |key| self.context(uri, json!({"op": "incr", "key": key, "by": 0})).await;
-        (number("runs").await, number("ends").await)
-    }
-
-    /// Waits until so many runs of the policy have begun.
-    async fn begun(&self, uri: &str, count: u64) {
-        let end = Instant::now() + PATIENCE;
-        while self.counted(uri).await.0 != json!(count) {
-            assert!(Instant::now() < end, "{count} have not begun\n{}", self.executor.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Lets the runs end that wait.
-    async fn go(&self, uri: &str) {
-        self.context(uri, json!({"op": "set", "key": "go", "value": true})).await;
+        (self.app.counted(uri, "runs").await, self.app.counted(uri, "ends").await)
     }
 
     async fn counting(&self) -> String {
@@ -82,7 +47,7 @@ async fn a_job_runs_in_a_pod_and_leaves_nothing_but_its_result() {
         "node_selector": {"kubernetes.io/os": "linux"},
     });
     let (id, failing) = (pods.app.submit(WEST, job).await, pods.submit(&uri, json!("fail")).await);
-    let job = pods.ended(&id).await;
+    let job = pods.app.over(&id).await;
     assert_eq!(job["job_status"], "completed", "{job}");
     let output = &job["job_output_data"];
     assert!(output[0].as_str().unwrap().starts_with("job-"), "{output}");
@@ -92,7 +57,7 @@ async fn a_job_runs_in_a_pod_and_leaves_nothing_but_its_result() {
     assert_eq!(&job["node_id"], node, "{job}");
     let (_, logs) = pods.app.get(&format!("/jobs/{id}/logs")).await;
     assert!(logs["data"].to_string().contains("hello from a pod"), "{logs}");
-    let job = pods.ended(&failing).await;
+    let job = pods.app.over(&failing).await;
     assert_eq!((&job["job_status"], &job["attempts"]), (&json!("failed"), &json!(1)), "{job}");
     assert_eq!((&job["error"]["code"], &job["node_id"]), (&json!("policy_failed"), node), "{job}");
     assert!(job["error"]["message"].as_str().unwrap().contains("as asked"), "{job}");
@@ -114,12 +79,12 @@ async fn a_cancelled_job_has_no_pod_any_more() {
     let Some(pods) = block_in_place(Pods::start) else { return };
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
-    pods.begun(&uri, 1).await;
+    pods.app.begun(&uri, 1).await;
     let (status, reply) = pods.app.send("DELETE", &format!("/jobs/{id}"), "").await;
     assert_eq!(status, 200, "{reply}");
     block_in_place(|| pods.nothing_left());
-    pods.go(&uri).await;
-    assert_eq!(pods.ended(&id).await["job_status"], "cancelled");
+    pods.app.go(&uri).await;
+    assert_eq!(pods.app.over(&id).await["job_status"], "cancelled");
     assert_eq!(pods.counted(&uri).await, (json!(1), json!(0)));
 }
 
@@ -129,13 +94,13 @@ async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
     let other = pods.submit(&uri, json!({"waits": true, "says": 2})).await;
-    pods.begun(&uri, 2).await;
+    pods.app.begun(&uri, 2).await;
     let secrets = pods.namespace.get(&["secrets"]);
     let of = |id: &str| {
         let all = secrets["items"].as_array().unwrap().iter();
         let mut own = all.filter(|secret| secret["metadata"].to_string().contains(id));
         let text = own.next().unwrap()["data"]["EDICT_SERVER_TOKEN"].as_str().unwrap().to_owned();
-        String::from_utf8(base64(&text)).unwrap()
+        String::from_utf8(decoded(&text)).unwrap()
     };
     let (token, url) = (of(&id), pods.app.url());
     let ask = async |method: &str, path: String| {
@@ -160,27 +125,10 @@ async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
     ] {
         assert_eq!(ask(method, path.clone()).await, 403, "{method} {path}");
     }
-    pods.go(&uri).await;
-    assert_eq!(pods.ended(&id).await["job_status"], "completed");
+    pods.app.go(&uri).await;
+    assert_eq!(pods.app.over(&id).await["job_status"], "completed");
     assert_eq!(ask("GET", format!("/jobs/{id}/attempt")).await, 401, "it is over");
-    pods.ended(&other).await;
-}
-
-/// Reads what Kubernetes wraps secrets in.
-fn base64(text: &str) -> Vec<u8> {
-    let value = |letter: u8| match letter {
-        b'A'..=b'Z' => u32::from(letter - b'A'),
-        b'a'..=b'z' => u32::from(letter - b'a') + 26,
-        b'0'..=b'9' => u32::from(letter - b'0') + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').collect();
-    let bytes = letters.chunks(4).flat_map(|chunk| {
-        let bits = chunk.iter().fold(0, |bits, letter| bits << 6 | value(*letter)) << (6 * (4 - chunk.len()));
-        bits.to_be_bytes().into_iter().skip(1).take(chunk.len() - 1)
-    });
-    bytes.collect()
+    pods.app.over(&other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,12 +139,12 @@ async fn jobs_go_on_without_their_executor() {
         pods.submit(&uri, json!({"waits": true, "says": "first"})).await,
         pods.submit(&uri, json!({"waits": true, "says": "second"})).await,
     );
-    pods.begun(&uri, 2).await;
+    pods.app.begun(&uri, 2).await;
     pods.executor.kill();
-    pods.go(&uri).await;
+    pods.app.go(&uri).await;
     // Nobody is needed for their ends to be known.
     for (id, says) in [(&first, "first"), (&second, "second")] {
-        let job = pods.ended(id).await;
+        let job = pods.app.over(id).await;
         assert_eq!(
             (&job["job_status"], &job["job_output_data"]),
             (&json!("completed"), &json!(says)),
@@ -206,7 +154,7 @@ async fn jobs_go_on_without_their_executor() {
     // What is submitted meanwhile waits, and is carried out once.
     let third = pods.submit(&uri, json!({"says": "third"})).await;
     block_in_place(|| pods.executor.restart());
-    assert_eq!(pods.ended(&third).await["job_output_data"], "third");
+    assert_eq!(pods.app.over(&third).await["job_output_data"], "third");
     assert_eq!(pods.counted(&uri).await, (json!(3), json!(3)), "each ran once");
 }
 
@@ -216,7 +164,7 @@ async fn an_executor_that_comes_back_finds_its_jobs() {
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
     let doomed = pods.submit(&uri, json!({"waits": true, "says": 2})).await;
-    pods.begun(&uri, 2).await;
+    pods.app.begun(&uri, 2).await;
     pods.executor.kill();
     let (status, _) = pods.app.send("DELETE", &format!("/jobs/{doomed}"), "").await;
     assert_eq!(status, 200);
@@ -226,8 +174,8 @@ async fn an_executor_that_comes_back_finds_its_jobs() {
         let running = all["items"].as_array().unwrap().iter();
         running.filter(|pod| pod["status"]["phase"] == "Running").count() == 1
     });
-    pods.go(&uri).await;
-    assert_eq!(pods.ended(&id).await["job_output_data"], 1);
+    pods.app.go(&uri).await;
+    assert_eq!(pods.app.over(&id).await["job_output_data"], 1);
     assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
 }
 
@@ -237,7 +185,7 @@ async fn an_attempt_is_not_carried_out_twice_by_pods_that_follow_each_other() {
     let Some(mut pods) = block_in_place(Pods::start) else { return };
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
-    pods.begun(&uri, 1).await;
+    pods.app.begun(&uri, 1).await;
     pods.executor.kill();
     let pod = pods.names("pods").remove(0);
     pods.namespace.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
@@ -247,9 +195,9 @@ async fn an_attempt_is_not_carried_out_twice_by_pods_that_follow_each_other() {
     });
     assert_eq!(pods.counted(&uri).await.0, 1, "it has not run again");
     block_in_place(|| pods.executor.restart());
-    pods.begun(&uri, 2).await;
-    pods.go(&uri).await;
-    let job = pods.ended(&id).await;
+    pods.app.begun(&uri, 2).await;
+    pods.app.go(&uri).await;
+    let job = pods.app.over(&id).await;
     assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(2)), "{job}");
     assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
 }
@@ -272,7 +220,7 @@ async fn the_policy_system_may_be_away_while_a_job_ends() {
         pods.namespace.get(&["pods"])["items"][0]["status"]["phase"] == "Failed"
     });
     block_in_place(|| pods.app.restart());
-    let job = pods.ended(&id).await;
+    let job = pods.app.over(&id).await;
     assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!("done")), "{job}");
     assert_eq!(job["attempts"], 1);
     let (_, logs) = pods.app.get(&format!("/jobs/{id}/logs")).await;
@@ -284,12 +232,12 @@ async fn a_pod_that_is_taken_away_is_made_up_for_by_another_attempt() {
     let Some(pods) = block_in_place(Pods::start) else { return };
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
-    pods.begun(&uri, 1).await;
+    pods.app.begun(&uri, 1).await;
     let pod = pods.names("pods").remove(0);
     pods.namespace.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
-    pods.begun(&uri, 2).await;
-    pods.go(&uri).await;
-    let job = pods.ended(&id).await;
+    pods.app.begun(&uri, 2).await;
+    pods.app.go(&uri).await;
+    let job = pods.app.over(&id).await;
     assert_eq!((&job["job_status"], &job["attempts"]), (&json!("completed"), &json!(2)), "{job}");
     assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
 }
@@ -300,12 +248,12 @@ async fn a_job_whose_object_is_deleted_is_run_again() {
     let Some(pods) = block_in_place(Pods::start) else { return };
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
-    pods.begun(&uri, 1).await;
+    pods.app.begun(&uri, 1).await;
     let job = pods.names("jobs").remove(0);
     pods.namespace.kubectl(&["delete", "job", &job, "--wait=false"]);
-    pods.begun(&uri, 2).await;
-    pods.go(&uri).await;
-    let job = pods.ended(&id).await;
+    pods.app.begun(&uri, 2).await;
+    pods.app.go(&uri).await;
+    let job = pods.app.over(&id).await;
     assert_eq!(job["job_status"], "completed", "{job}");
     assert_eq!(pods.counted(&uri).await, (json!(2), json!(1)));
 }
@@ -323,13 +271,13 @@ async fn limits_count_in_pods() {
     let uri = pods.app.register_record(record).await;
     let (looping, hoarding) =
         (pods.submit(&uri, json!("loop")).await, pods.submit(&uri, json!("hoard")).await);
-    let job = pods.ended(&looping).await;
+    let job = pods.app.over(&looping).await;
     assert_eq!(
         (&job["job_status"], &job["error"]["code"]),
         (&json!("failed"), &json!("policy_timeout")),
         "{job}"
     );
-    let job = pods.ended(&hoarding).await;
+    let job = pods.app.over(&hoarding).await;
     assert_eq!(job["job_status"], "failed", "{job}");
     assert!(
         ["policy_limit_exceeded", "policy_failed"].contains(&job["error"]["code"].as_str().unwrap()),
@@ -344,7 +292,7 @@ async fn an_image_that_cannot_be_pulled_fails_the_job_with_its_name() {
     let Some(pods) = block_in_place(|| Pods::with(change)) else { return };
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"says": 1})).await;
-    let job = pods.ended(&id).await;
+    let job = pods.app.over(&id).await;
     assert_eq!(
         (&job["job_status"], &job["error"]["code"]),
         (&json!("failed"), &json!("pod_failed")),
@@ -365,7 +313,7 @@ async fn a_full_quota_makes_jobs_wait() {
     });
     assert_eq!(pods.app.get(&format!("/jobs/{id}")).await.1["data"]["job_status"], "running");
     pods.namespace.kubectl(&["delete", "quota", "none"]);
-    assert_eq!(pods.ended(&id).await["job_output_data"], "at last");
+    assert_eq!(pods.app.over(&id).await["job_output_data"], "at last");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -380,7 +328,7 @@ async fn two_executors_with_one_id_do_not_share_its_jobs() {
     assert!(!output.status.success() && said.contains("`west` is in use"), "{said}");
     let uri = pods.counting().await;
     let id = pods.submit(&uri, json!({"says": 1})).await;
-    assert_eq!(pods.ended(&id).await["job_status"], "completed");
+    assert_eq!(pods.app.over(&id).await["job_status"], "completed");
 }
 
 /// What the executor tells of itself is what the cluster has.

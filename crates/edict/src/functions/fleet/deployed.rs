@@ -6,6 +6,7 @@
 use super::edition::Edition;
 use super::keeper::{Surroundings, active, report};
 use super::pod::Pod;
+use super::replica::{Body, Calls};
 use super::service::{Gate, Service, Wanted};
 use crate::error::{ApiError, Code};
 use crate::executors::pods::{Pods, refusal};
@@ -43,6 +44,8 @@ pub(super) struct DeployedKeeper {
     asking: JoinSet<(Arc<Pod>, Result<ReplicaState, ApiError>)>,
     /// Pods that take calls or are asked, by uid.
     known: HashMap<String, Arc<Pod>>,
+    /// The token of the function's pods. It stays the same for as long as there is the function.
+    token: Option<String>,
     /// Editions by what pods call them.
     editions: HashMap<String, Arc<Edition>>,
     numbers: u64,
@@ -71,6 +74,7 @@ impl DeployedKeeper {
             http: reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().unwrap_or_default(),
             asking: JoinSet::new(),
             known: HashMap::new(),
+            token: None,
             editions: HashMap::new(),
             numbers: 0,
             error: None,
@@ -90,7 +94,7 @@ impl DeployedKeeper {
         let mut changes = self.pods.workloads.changes();
         loop {
             let put = self.put().await;
-            self.error = put.err().map(|error| error.into());
+            self.error = put.err().map(RunFault::from);
             let pause = if self.error.is_some() { AGAIN } else { LOOK };
             changes.borrow_and_update();
             let seen = self.pods.workloads.function(&self.service.name);
@@ -128,11 +132,12 @@ impl DeployedKeeper {
         self.pods.workloads.put_function(&pods).await.map_err(|fault| refusal(&fault))
     }
 
-    async fn manifest(&self, function: &Function, edition: String) -> Result<FunctionPods, ApiError> {
+    async fn manifest(&mut self, function: &Function, edition: String) -> Result<FunctionPods, ApiError> {
         let limits = self.service.crew().edition.compiled.limits.clone();
         let (name, timeout) = (function.function_id.clone(), self.pods.timeout(&limits));
         let env = |name: &str, value: String| (name.to_owned(), value);
-        let mut secret = self.pods.secret(self.around.home.function_token(&name).await?);
+        let token = self.token(&name).await?;
+        let mut secret = self.pods.secret(token);
         secret.insert("EDICT_CALL_TOKEN".to_owned(), self.pods.call_token(&name, &function.created_at)?);
         let grace = DRAIN + timeout + GRACE;
         Ok(FunctionPods {
@@ -162,8 +167,20 @@ impl DeployedKeeper {
         })
     }
 
+    async fn token(&mut self, name: &str) -> Result<String, ApiError> {
+        if let Some(token) = &self.token {
+            return Ok(token.clone());
+        }
+        let token = self.around.home.function_token(name).await?;
+        self.token = Some(token.clone());
+        Ok(token)
+    }
+
     /// Asks pods that have become ready what they were made from, and lets those that are no longer take no more calls.
     fn follow(&mut self, seen: &FunctionSeen) {
+        let current = record::edition(&self.wanted.function);
+        self.editions
+            .retain(|edition, _| *edition == current || seen.pods.iter().any(|pod| pod.edition == *edition));
         let fit = |pod: &&PodSeen| pod.ready && !pod.leaving && pod.ip.is_some();
         let fit: Vec<&PodSeen> = seen.pods.iter().filter(fit).collect();
         let uids: HashSet<&str> = fit.iter().map(|pod| pod.uid.as_str()).collect();
@@ -173,10 +190,8 @@ impl DeployedKeeper {
             self.drop_pod(&pod);
         }
         let taking: HashSet<String> = match &self.service.calls {
-            super::replica::Calls::Pods(seats, _) => {
-                seats.pods().into_iter().map(|pod| pod.uid.clone()).collect()
-            }
-            super::replica::Calls::Processes(_) => HashSet::new(),
+            Calls::Pods(seats, _) => seats.pods().into_iter().map(|pod| pod.uid.clone()).collect(),
+            Calls::Processes(_) => HashSet::new(),
         };
         for pod in fit {
             // One that did not take a connection may have been too busy for a moment: it is asked anew.
@@ -231,7 +246,7 @@ impl DeployedKeeper {
                 // A command came while it was being made: one that is made now has its changes.
                 let calls = self.service.calls.clone();
                 tokio::spawn(async move {
-                    calls.retire(&super::replica::Body::Pod(pod), Duration::ZERO).await;
+                    calls.retire(&Body::Pod(pod), Duration::ZERO).await;
                 });
             }
             Err(error) => {
@@ -244,7 +259,7 @@ impl DeployedKeeper {
     fn drop_pod(&mut self, pod: &Arc<Pod>) {
         self.known.remove(&pod.uid);
         self.service.leave(pod.number);
-        if let super::replica::Calls::Pods(seats, _) = &self.service.calls {
+        if let Calls::Pods(seats, _) = &self.service.calls {
             seats.remove(pod);
         }
     }

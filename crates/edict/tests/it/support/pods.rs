@@ -1,9 +1,10 @@
 //! A policy system that pods reach, and an executor that runs jobs and functions as pods in a namespace of the test's own.
 
 use super::{TestApp, free_port};
-use edict_testbed::Namespace;
+use edict_testbed::{Namespace, PATIENCE};
 use serde_json::{Value, json};
 use std::net::{IpAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 /// What the test's own requests present.
 pub(crate) const TOKEN: &str = "admin-of-the-test";
@@ -93,6 +94,67 @@ impl Pods {
             left["items"].as_array().unwrap().is_empty()
         });
     }
+}
+
+/// Jobs that take as long as pods do on a machine that is full, and tell of themselves by way of their policy's context: they count
+/// `runs` when they begin, and wait for `go`.
+impl TestApp {
+    /// A job's record, when it has ended.
+    pub(crate) async fn over(&self, job_id: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (status, mut reply) = self.get(&format!("/jobs/{job_id}?wait=20s")).await;
+            assert_eq!(status, 200, "{reply}");
+            if reply["data"]["finished_at"].is_string() {
+                return reply["data"].take();
+            }
+            assert!(Instant::now() < end, "it has not ended: {reply}");
+        }
+    }
+
+    /// One operation on a policy's context.
+    pub(crate) async fn context(&self, uri: &str, operation: Value) -> Value {
+        let (status, mut reply) = self.json("POST", &format!("/policy/{uri}/context"), &operation).await;
+        assert_eq!(status, 200, "{reply}");
+        reply["data"].take()
+    }
+
+    /// A number in a policy's context.
+    pub(crate) async fn counted(&self, uri: &str, key: &str) -> Value {
+        self.context(uri, json!({"op": "incr", "key": key, "by": 0})).await
+    }
+
+    /// Waits until so many runs of the policy have begun.
+    pub(crate) async fn begun(&self, uri: &str, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.counted(uri, "runs").await != json!(count) {
+            assert!(Instant::now() < end, "{count} have not begun");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Lets the runs end that wait.
+    pub(crate) async fn go(&self, uri: &str) {
+        self.context(uri, json!({"op": "set", "key": "go", "value": true})).await;
+    }
+}
+
+/// Reads what Kubernetes wraps the contents of secrets in.
+pub(crate) fn decoded(text: &str) -> Vec<u8> {
+    let value = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let letters: Vec<u8> = text.bytes().filter(|letter| *letter != b'=').map(value).collect();
+    let bits = |group: &[u8]| group.iter().fold(0u32, |bits, letter| bits << 6 | u32::from(*letter));
+    let bytes = |group: &[u8]| {
+        let bits = bits(group) << (6 * (4 - group.len()));
+        bits.to_be_bytes()[1..group.len()].to_vec()
+    };
+    letters.chunks(4).flat_map(bytes).collect()
 }
 
 /// Gives the namespace's account what an executor there may do.
