@@ -85,11 +85,10 @@ async fn make(
     cluster: &Cluster,
     infra: Infra,
 ) -> Result<(Infra, Vec<String>), ApiError> {
+    let address = claim.infra.executor_host_uri.clone();
+    record(app, &claim.infra.executor_id, address.as_deref()).await?;
     claim.step("looking whether the kubeconfig has the rights").await?;
     let (infra, warnings) = permitted(cluster, infra).await?;
-    let id = claim.infra.executor_id.clone();
-    let address = claim.infra.executor_host_uri.clone();
-    record(app, &id, address.as_deref()).await?;
     claim.infra.made = true;
     claim.step("making the objects").await?;
     cluster.install(&infra).await.map_err(|fault| refusal(&fault))?;
