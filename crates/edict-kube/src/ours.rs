@@ -19,6 +19,9 @@ use sha2::{Digest, Sha256};
 pub(crate) const EXECUTOR_LABEL: &str = "edict.dev/executor";
 /// The label with the policy system's own name.
 pub(crate) const SYSTEM_LABEL: &str = "edict.dev/system";
+/// The label that lets pods, and those of namespaces that have it, to a policy system that runs in a cluster itself: see
+/// deploy/kubernetes/base/network-policy.yaml.
+const CLIENT_LABEL: &str = "edict.dev/client";
 /// The label that says what an object is part of.
 pub(crate) const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
@@ -59,6 +62,7 @@ impl Mark {
             COMPONENT_LABEL: component,
             EXECUTOR_LABEL: self.key(),
             SYSTEM_LABEL: self.system,
+            CLIENT_LABEL: "true",
         });
         labels.as_object().cloned().unwrap_or_default()
     }
