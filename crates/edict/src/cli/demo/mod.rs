@@ -19,16 +19,16 @@ pub(crate) struct DemoArgs {
     /// Leave the server running at the end, until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Show instead what there is for Kubernetes, on the cluster that KUBECONFIG names: how a workload is healed and, with
-    /// --edict-image, an executor with jobs and functions in pods; in namespaces of their own, which are removed at the end
+    /// Show instead what there is for Kubernetes, on the cluster that KUBECONFIG names: how a workload is healed, and an executor
+    /// with jobs and functions in pods; in namespaces of their own, which are removed at the end
     #[arg(long)]
     cluster: bool,
     /// What the workload of `--cluster` is made of: an image that does nothing, for good
     #[arg(long, default_value = "registry.k8s.io/pause:3.9", value_name = "IMAGE", requires = "cluster")]
     image: String,
     /// The image of Edict itself, as `cargo xtask image` makes it: the executor of `--cluster` is made of it
-    #[arg(long, value_name = "IMAGE", requires = "cluster")]
-    edict_image: Option<String>,
+    #[arg(long, default_value = concat!("edict:", env!("CARGO_PKG_VERSION")), value_name = "IMAGE", requires = "cluster")]
+    edict_image: String,
     /// This machine's address that pods of `--cluster` reach; found out when left out
     #[arg(long, value_name = "IP", requires = "cluster")]
     address: Option<IpAddr>,
@@ -58,12 +58,7 @@ async fn on_cluster(args: DemoArgs, out: &mut Output<'_>) -> Result<(), Failure>
         return Err(Failure::usage("`--cluster` needs a cluster: set KUBECONFIG"));
     };
     healing::run(&kubeconfig, &args.image, out).await?;
-    match &args.edict_image {
-        Some(image) => fleet::run(&kubeconfig, image, args.address, out).await?,
-        None => {
-            out.line("\nWith --edict-image it also shows an executor with jobs and functions in pods.")?
-        }
-    }
+    fleet::run(&kubeconfig, &args.edict_image, args.address, out).await?;
     out.line("\nThe server has stopped, and the namespaces are removed. Next: docs/operations.md#kubernetes")
 }
 

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// Longest wait for pods.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// What to do where the image is missing.
+const HINT: &str =
+    "`cargo xtask image` makes the image: load it into the cluster, or push it and name it with `--edict-image`";
+
 /// Jobs that are submitted at once.
 const JOBS: usize = 10;
 
@@ -28,7 +32,8 @@ impl Story {
         let wait = Some(Seconds::from(PATIENCE));
         let request = CreateInfra { cluster_config: config.clone(), wait, options };
         let started = Instant::now();
-        let infra = self.client.create_infra(&id, &request).await?.record;
+        let made = self.client.create_infra(&id, &request).await;
+        let infra = made.map_err(|error| Failure::from(error).note("hint", HINT))?.record;
         out.line(&format!("   {id} is healthy after {:.1} s", started.elapsed().as_secs_f64()))?;
         out.line(&format!(
             "   in namespace {}, reached at {}",
