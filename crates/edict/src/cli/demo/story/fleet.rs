@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What to do where the image is missing.
-const HINT: &str =
-    "`cargo xtask image` makes the image: load it into the cluster, or push it and name it with `--edict-image`";
+const HINT: &str = "`cargo xtask image` makes the image: load it into the cluster, or push it and name it with `--edict-image`";
 
 /// Jobs that are submitted at once.
 const JOBS: usize = 10;
