@@ -3,12 +3,13 @@
 use super::edition::Edition;
 use super::keeper::Surroundings;
 use super::replica::Body;
-use super::service::{Member, Service};
+use super::service::{Member, PATIENCE, Service};
 use crate::error::{ApiError, Code};
 use edict_client::records::{FunctionChanges, ManageFunction, PolicyState, ReplicaAnswer};
 use edict_runtime::Managed;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use std::pin::pin;
 use std::sync::Arc;
 
 /// What a command gave: the first replica's answer, and every replica's.
@@ -32,8 +33,7 @@ impl Service {
         let _turn = self.managing.lock().await;
         let data = Value::Object(command.data.clone());
         self.crew().edition.compiled.check_command(&command.action, &data)?;
-        self.pass_gate_if_empty().await?;
-        let first = self.first()?;
+        let first = self.first().await?;
         let managed = self.tell(&first, &command).await?;
         let (others, version) = match self.keep(around, &first, &managed).await {
             Ok(kept) => kept,
@@ -79,19 +79,40 @@ impl Service {
         if empty { self.pass_gate().await } else { Ok(()) }
     }
 
-    /// The replica whose answer counts: of the current edition, if there is one.
-    fn first(&self) -> Result<Member, ApiError> {
-        let crew = self.crew();
-        let current = crew.members.iter().find(|member| member.edition.number == crew.edition.number);
-        current.or(crew.members.first()).cloned().ok_or_else(|| {
-            ApiError::new(
+    /// The replica whose answer counts. Where all have just ended, the next one is waited for.
+    async fn first(&self) -> Result<Member, ApiError> {
+        let mut gate = self.gate.subscribe();
+        let found = async {
+            loop {
+                let mut joined = pin!(self.joined.notified());
+                joined.as_mut().enable();
+                gate.borrow_and_update();
+                self.pass_gate_if_empty().await?;
+                if let Some(member) = self.leader() {
+                    return Ok(member);
+                }
+                tokio::select! {
+                    () = joined => {}
+                    _ = gate.changed() => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| {
+            Err(ApiError::new(
                 Code::FunctionUnavailable,
                 format!(
                     "the replicas of function `{}` ended before the command reached one; try again",
                     self.name
                 ),
-            )
+            ))
         })
+    }
+
+    /// A replica of the current edition, if there is one, else any.
+    fn leader(&self) -> Option<Member> {
+        let crew = self.crew();
+        let current = crew.members.iter().find(|member| member.edition.number == crew.edition.number);
+        current.or(crew.members.first()).cloned()
     }
 
     /// Makes the first replica's changes last; returns the others, which have yet to follow, and the version of the changes

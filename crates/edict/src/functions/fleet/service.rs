@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Longest wait of a call for a replica: for the first to start, or for one that has room.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A function on this executor.
 pub(crate) struct Service {
@@ -33,6 +33,8 @@ pub(crate) struct Service {
     contract: RwLock<Arc<Contract>>,
     /// Whether it is worth waiting while no replica takes calls.
     pub(super) gate: watch::Sender<Gate>,
+    /// Rings when the crew has changed.
+    pub(super) joined: Notify,
     /// One management command at a time: two at once could reach the replicas in different orders.
     pub(super) managing: tokio::sync::Mutex<()>,
     /// What is wanted; none when the service is to end.
@@ -107,6 +109,7 @@ impl Service {
             crew: Mutex::new(Crew { edition, members: Vec::new() }),
             ready: AtomicUsize::new(0),
             gate: watch::Sender::new(Gate::Starting),
+            joined: Notify::new(),
             managing: tokio::sync::Mutex::default(),
             wanted,
             poke: Notify::new(),
@@ -290,6 +293,7 @@ impl Service {
         }
         let contract = Arc::new(Contract::new(editions));
         *self.contract.write().unwrap_or_else(PoisonError::into_inner) = contract;
+        self.joined.notify_waiters();
     }
 
     fn contract(&self) -> Arc<Contract> {
