@@ -23,7 +23,7 @@ pub(super) const CACHE: &str = "cache";
 const PATH: &str = "edict.dev/cache";
 
 /// How long nodes have to empty their folders; one that is down would be waited for in vain.
-const CLEANING: Duration = Duration::from_secs(60);
+const CLEANING: Duration = Duration::from_secs(120);
 
 /// The folder may be there already: the kubelet makes it for a pod that came first.
 const PREPARE: &str = r#"[ -d "$1" ] || mkdir -m 0700 "$1"; chown 10001:10001 "$1""#;

@@ -76,7 +76,7 @@ impl Ground {
     /// Removes all of it; what is left.
     async fn uninstall(&self) -> Vec<String> {
         let infra = &self.infra;
-        let left = self.cluster.uninstall(&infra.mark, &infra.namespace, PATIENCE).await.unwrap();
+        let left = self.cluster.uninstall(&infra.mark, &infra.namespace, 2 * PATIENCE).await.unwrap();
         left.iter().map(ToString::to_string).collect()
     }
 
