@@ -28,6 +28,7 @@ pub use action::Action;
 pub use cluster::{Cluster, ConnectError};
 pub use fault::{Fault, Right};
 pub use infra::{Address, Exposure, Infra, InfraProblem, InfraState, Ingress, Leftover};
+pub use names::is_label;
 pub use nodes::Node;
 pub use ours::Mark;
 pub use outcome::{DeploymentOutcome, Health, Outcome, PodHealth, PodOutcome};

@@ -15,8 +15,10 @@ pub(crate) fn check(field: &str, name: &str, legal: impl Fn(&str) -> bool) -> Re
     })
 }
 
-/// A DNS-1123 label: namespaces.
-pub(crate) fn is_label(name: &str) -> bool {
+/// Whether a name is a DNS-1123 label, as those of namespaces are: 1 to 63 lower-case letters, digits and dashes, with a
+/// letter or digit at both ends.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&name.len())
         && name.bytes().all(inner)

@@ -7,7 +7,7 @@ use crate::auth::Scope;
 use crate::error::{ApiError, Code};
 use crate::executors::record::check_host;
 use edict_client::records::{ExecutorInfra, InfraExposure, InfraOptions, InfraState};
-use edict_kube::{Exposure, Infra, Ingress, Mark};
+use edict_kube::{Exposure, Infra, Ingress, Mark, is_label};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -213,13 +213,4 @@ fn exposure(options: &InfraOptions) -> Exposure {
         InfraExposure::ClusterIp => Exposure::ClusterIp,
         InfraExposure::LoadBalancer => Exposure::LoadBalancer,
     }
-}
-
-/// A DNS-1123 label.
-fn is_label(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
