@@ -2,6 +2,7 @@
 
 use super::hardware;
 use crate::error::{ApiError, Code};
+use crate::http::Peers;
 use crate::server::ServeError;
 use crate::settings::{Secret, Settings};
 use edict_client::records::{ExecutionLimits, Object};
@@ -20,6 +21,8 @@ const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 pub(crate) struct Pods {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) workloads: Arc<Workloads>,
+    /// The way to its pods: no proxy is in between.
+    pub(crate) peers: Arc<Peers>,
     max_timeout: Duration,
     max_memory_mb: u64,
     /// What tokens for calling replicas are made from: the same after a restart, since replicas outlive this process.
@@ -59,6 +62,7 @@ impl Pods {
         Ok(Arc::new(Self {
             cluster,
             workloads,
+            peers: Peers::without_proxy()?,
             max_timeout: Duration::from_millis(settings.max_timeout_ms),
             max_memory_mb: settings.max_memory_mb,
             key: settings.server_token.expose().to_owned(),

@@ -67,7 +67,7 @@ impl Functions {
         match self.place(name).await? {
             Place::Here(service) => Ok(service.logs(lines).await),
             Place::There(_) => {
-                let path = format!("function/{name}/logs?limit={lines}");
+                let path = format!("/function/{name}/logs?limit={lines}");
                 let reply: Passed<_> = self.pass_on(name, (Method::GET, &path), Bytes::new()).await?;
                 Ok(reply.data)
             }

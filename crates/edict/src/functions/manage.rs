@@ -66,7 +66,7 @@ impl Functions {
             Place::There(_) => {
                 let body = to_raw_value(&command).map_err(ApiError::internal)?;
                 let body = String::from(Box::<str>::from(body)).into();
-                let path = format!("function/management/{name}");
+                let path = format!("/function/management/{name}");
                 self.pass_on(name, (Method::POST, &path), body).await
             }
         }

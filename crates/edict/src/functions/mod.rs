@@ -29,9 +29,10 @@ mod wait;
 use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
 use crate::executors::wake::Wakes;
+use crate::http::Peers;
 use crate::policies::registry::Registry;
 use crate::store::documents::{Collection, Document};
-use axum::http::Method;
+use axum::http::{Method, Response};
 use bytes::Bytes;
 use dashmap::DashMap;
 use edict_client::records::Function;
@@ -72,6 +73,7 @@ pub(crate) struct Functions {
     /// Those of `local`, if this server is the one to run them.
     pub(crate) fleet: Arc<Fleet>,
     wakes: Arc<Wakes>,
+    peers: Arc<Peers>,
     /// Where the others are.
     routes: DashMap<String, Arc<Route>>,
 }
@@ -84,7 +86,8 @@ enum Place {
 
 impl Functions {
     pub(crate) fn new(registry: Arc<Registry>, fleet: Arc<Fleet>, wakes: Arc<Wakes>) -> Self {
-        Self { registry, fleet, wakes, routes: DashMap::new() }
+        let peers = Peers::new(registry.http.clone());
+        Self { registry, fleet, wakes, peers, routes: DashMap::new() }
     }
 
     /// Calls a function: its input is checked, a replica evaluates it, its output is checked.
@@ -112,7 +115,7 @@ impl Functions {
             Place::Here(service) => service.call(input).await,
             Place::There(_) => {
                 let body = Bytes::copy_from_slice(input.get().as_bytes());
-                let path = format!("function/call_function/{name}");
+                let path = format!("/function/call_function/{name}");
                 let reply: route::Reply<Box<RawValue>> =
                     self.pass_on(name, (Method::POST, &path), body).await?;
                 Ok(reply.data)
@@ -139,9 +142,9 @@ impl Functions {
             if let Some(service) = self.fleet.service(name) {
                 return Ok(Place::Here(service));
             }
-            Route::to_holder(&self.fleet, &function).await?
+            Route::to_holder(&self.fleet, &self.peers, &function).await?
         } else {
-            Route::to_executor(&self.registry.store, &function).await?
+            Route::to_executor(&self.registry.store, &self.peers, &function).await?
         };
         let route = Arc::new(route);
         self.routes.insert(name.to_owned(), Arc::clone(&route));
@@ -158,14 +161,13 @@ impl Functions {
         (method, path): (Method, &str),
         body: Bytes,
     ) -> Result<T, ApiError> {
-        let http = &self.registry.http;
         let Place::There(route) = self.place(name).await? else { return Err(route::moved(name)) };
-        match route.send(http, (method.clone(), path), body.clone()).await {
+        match route.send((method.clone(), path), body.clone()).await {
             Err(lost @ route::Lost::Untouched(_)) => {
                 self.routes.remove(name);
                 match self.place(name).await? {
                     Place::There(other) if !other.is_same(&route) => {
-                        let sent = other.send(http, (method, path), body).await;
+                        let sent = other.send((method, path), body).await;
                         self.read(&other, sent).await
                     }
                     Place::There(_) => Err(route.unreachable(&self.registry.store, &lost).await),
@@ -179,10 +181,10 @@ impl Functions {
     async fn read<T: serde::de::DeserializeOwned>(
         &self,
         route: &Route,
-        sent: Result<reqwest::Response, route::Lost>,
+        sent: Result<Response<Bytes>, route::Lost>,
     ) -> Result<T, ApiError> {
         match sent {
-            Ok(response) => route::read(response).await,
+            Ok(response) => route::read(&response),
             Err(lost) => Err(route.unreachable(&self.registry.store, &lost).await),
         }
     }

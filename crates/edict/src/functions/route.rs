@@ -4,13 +4,15 @@ use super::fleet::Fleet;
 use crate::error::{ApiError, Code};
 use crate::executors::address::Address;
 use crate::executors::{EXECUTORS, status};
+use crate::http::{Lost as NoAnswer, Peer, Peers};
 use crate::store::Store;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, Response, StatusCode, header};
 use bytes::Bytes;
 use edict_client::records::{ExecutorStatus, Function};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a route is taken for true unless a change is announced: what is not announced is an executor's new address.
@@ -27,8 +29,7 @@ const MOVING: &str = "moving";
 pub(super) struct Route {
     /// None for the server that runs the functions of `local`.
     executor_id: Option<String>,
-    base: String,
-    token: String,
+    peer: Peer,
     limit: Duration,
     found: Instant,
 }
@@ -42,40 +43,47 @@ pub(super) struct Reply<T> {
 /// Why there is no answer.
 pub(super) enum Lost {
     /// The request has not been carried out.
-    Untouched(String),
+    Untouched(&'static str),
     /// It may have been.
-    Broken(String),
+    Broken(&'static str),
 }
 
 impl Route {
     /// # Errors
     /// 502 when the executor is gone or has no address.
-    pub(super) async fn to_executor(store: &Store, function: &Function) -> Result<Self, ApiError> {
+    pub(super) async fn to_executor(
+        store: &Store,
+        peers: &Arc<Peers>,
+        function: &Function,
+    ) -> Result<Self, ApiError> {
         let id = function.function_executor_id.as_str();
         let document =
             EXECUTORS.find(store, id).await?.ok_or_else(|| away(id, "it is no longer registered"))?;
         let Address { base, token } =
             Address::of(store, id, &document).await?.ok_or_else(|| away(id, "it has no address yet"))?;
-        Ok(Self::new(Some(id.to_owned()), base, token.unwrap_or_default(), function))
+        Ok(Self::new(Some(id.to_owned()), peers.peer(&base, &token.unwrap_or_default()), function))
     }
 
     /// # Errors
     /// 503 when no server runs the functions of `local` right now.
-    pub(super) async fn to_holder(fleet: &Fleet, function: &Function) -> Result<Self, ApiError> {
+    pub(super) async fn to_holder(
+        fleet: &Fleet,
+        peers: &Arc<Peers>,
+        function: &Function,
+    ) -> Result<Self, ApiError> {
         let holder = match fleet.tenure() {
             Some(tenure) => tenure.holder().await?,
             None => None,
         };
         let holder = holder.ok_or_else(|| moved(&function.function_id))?;
-        Ok(Self::new(None, holder.address, holder.token, function))
+        Ok(Self::new(None, peers.peer(&holder.address, &holder.token), function))
     }
 
-    fn new(executor_id: Option<String>, base: String, token: String, function: &Function) -> Self {
+    fn new(executor_id: Option<String>, peer: Peer, function: &Function) -> Self {
         let limits = function.function_policy_data.get("execution_limits");
         let limit = limits.and_then(|limits| limits.get("timeout_ms")).and_then(Value::as_u64);
         let limit = limit.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
-        let base = base.trim_end_matches('/').to_owned();
-        Self { executor_id, base, token, limit, found: Instant::now() }
+        Self { executor_id, peer: peer.header(PASSED_ON, "1"), limit, found: Instant::now() }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -83,31 +91,19 @@ impl Route {
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.base == other.base && self.token == other.token
+        self.peer.is_same(&other.peer)
     }
 
     /// Sends a request; any answer but one that says that it was not let in is an answer.
-    pub(super) async fn send(
-        &self,
-        http: &reqwest::Client,
-        (method, path): (Method, &str),
-        body: Bytes,
-    ) -> Result<reqwest::Response, Lost> {
-        let request = http
-            .request(method, format!("{}/{path}", self.base))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(PASSED_ON, "1")
-            .timeout(self.limit)
-            .body(body);
-        let request = if self.token.is_empty() { request } else { request.bearer_auth(&self.token) };
-        match request.send().await {
+    pub(super) async fn send(&self, request: (Method, &str), body: Bytes) -> Result<Response<Bytes>, Lost> {
+        match self.peer.send(request, body, self.limit).await {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                Err(Lost::Untouched("it does not take this server's token".to_owned()))
+                Err(Lost::Untouched("it does not take this server's token"))
             }
             Ok(response) => Ok(response),
-            Err(error) if error.is_connect() => Err(Lost::Untouched("it cannot be connected to".to_owned())),
-            Err(error) if error.is_timeout() => Err(Lost::Broken("it did not answer in time".to_owned())),
-            Err(_) => Err(Lost::Broken("it ended before it answered".to_owned())),
+            Err(NoAnswer::Unsent) => Err(Lost::Untouched("it cannot be connected to")),
+            Err(NoAnswer::Late) => Err(Lost::Broken("it did not answer in time")),
+            Err(NoAnswer::Broken) => Err(Lost::Broken("it ended before it answered")),
         }
     }
 
@@ -158,7 +154,7 @@ pub(super) fn is_moving(error: &ApiError) -> bool {
 }
 
 /// Reads an answer: its body, or the refusal that it holds.
-pub(super) async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T, ApiError> {
     #[derive(Deserialize)]
     struct Refusal {
         message: String,
@@ -172,16 +168,11 @@ pub(super) async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Re
     }
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let success = response.status().is_success();
-    let body = response
-        .bytes()
-        .await
-        .map_err(|_| ApiError::new(Code::ExecutorUnreachable, "the executor's answer broke off"))?;
     let strange = |error| ApiError::internal(format!("an executor answered what cannot be read: {error}"));
-    if success {
-        return serde_json::from_slice(&body).map_err(strange);
+    if response.status().is_success() {
+        return serde_json::from_slice(response.body()).map_err(strange);
     }
-    let Refusal { message, error } = serde_json::from_slice(&body).map_err(strange)?;
+    let Refusal { message, error } = serde_json::from_slice(response.body()).map_err(strange)?;
     let code = Code::from_text(&error.code).unwrap_or(Code::Internal);
     let refusal = ApiError::new(code, message).details(error.details);
     Err(match retry_after {

@@ -39,7 +39,6 @@ pub(super) struct DeployedKeeper {
     pods: Arc<Pods>,
     receiver: watch::Receiver<Option<Wanted>>,
     wanted: Wanted,
-    http: reqwest::Client,
     /// Pods that are asked what they were made from.
     asking: JoinSet<(Arc<Pod>, Result<ReplicaState, ApiError>)>,
     /// Pods that take calls or are asked, by uid.
@@ -70,8 +69,6 @@ impl DeployedKeeper {
             pods,
             receiver,
             wanted,
-            // Keep-alive, and no proxy between here and the pods.
-            http: reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().unwrap_or_default(),
             asking: JoinSet::new(),
             known: HashMap::new(),
             token: None,
@@ -222,7 +219,7 @@ impl DeployedKeeper {
         let timeout = self.pods.timeout(&self.service.crew().edition.compiled.limits);
         self.numbers += 1;
         let at = (address, PORT);
-        let pod = Pod::new(self.numbers, (&seen.name, &seen.uid), at, (&token, timeout), &self.http);
+        let pod = Pod::new(self.numbers, (&seen.name, &seen.uid), at, (&token, timeout), &self.pods.peers);
         self.known.insert(seen.uid.clone(), Arc::clone(&pod));
         self.asking.spawn(async move {
             let state = pod.state().await;

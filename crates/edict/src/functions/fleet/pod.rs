@@ -2,12 +2,14 @@
 
 use crate::error::{ApiError, Code};
 use crate::functions::route::{self, Reply};
-use axum::http::{StatusCode, header};
+use crate::http::{Lost, Peer, Peers};
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
 use edict_client::records::{
     ConfirmChanges, FunctionLog, LogRecord, ManageFunction, ManagedReplica, ReplicaState,
 };
 use edict_runtime::Managed;
-use reqwest::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
@@ -27,10 +29,8 @@ pub(crate) struct Pod {
     /// The pod's name and uid.
     pub(super) name: String,
     pub(super) uid: String,
-    base: String,
-    token: String,
+    peer: Peer,
     limit: Duration,
-    http: reqwest::Client,
     /// Calls sent and not answered.
     pub(super) load: AtomicUsize,
     /// It has yet to tell what it was made from.
@@ -51,17 +51,15 @@ impl Pod {
         (name, uid): (&str, &str),
         (address, port): (IpAddr, u16),
         (token, timeout): (&str, Duration),
-        http: &reqwest::Client,
+        peers: &Arc<Peers>,
     ) -> Arc<Self> {
         let host = std::net::SocketAddr::new(address, port);
         Arc::new(Self {
             number,
             name: name.to_owned(),
             uid: uid.to_owned(),
-            base: format!("http://{host}"),
-            token: token.to_owned(),
+            peer: peers.peer(&format!("http://{host}"), token),
             limit: timeout + ALLOWANCE,
-            http: http.clone(),
             load: AtomicUsize::new(0),
             asked: AtomicBool::new(true),
         })
@@ -83,66 +81,66 @@ impl Pod {
 
     /// Evaluates `input`.
     pub(super) async fn call(&self, input: &RawValue) -> Result<Box<RawValue>, Unanswered> {
-        let request = self
-            .request(Method::POST, "call", self.limit)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(input.get().to_owned());
-        let response = match request.send().await {
+        let body = Bytes::copy_from_slice(input.get().as_bytes());
+        let response = match self.peer.send((Method::POST, "/call"), body, self.limit).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => return Err(Unanswered::Untouched),
-            Err(error) => return Err(Unanswered::Failed(self.broken(&error))),
+            Err(Lost::Unsent) => return Err(Unanswered::Untouched),
+            Err(lost) => return Err(Unanswered::Failed(self.broken(lost))),
         };
         // It is leaving, or not the one that its address belonged to before.
         if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::SERVICE_UNAVAILABLE) {
             return Err(Unanswered::Untouched);
         }
-        let reply: Reply<Box<RawValue>> = route::read(response).await.map_err(Unanswered::Failed)?;
+        let reply: Reply<Box<RawValue>> = route::read(&response).map_err(Unanswered::Failed)?;
         Ok(reply.data)
     }
 
     /// Sends a management command.
     pub(super) async fn manage(&self, command: &ManageFunction) -> Result<Managed, ApiError> {
-        let request = self.request(Method::POST, "manage", self.limit).json(command);
-        let managed: ManagedReplica = self.send(request).await?;
+        let managed: ManagedReplica =
+            self.send((Method::POST, "/manage"), json(command)?, self.limit).await?;
         let ManagedReplica { result, settings, parameters } = managed;
         Ok(Managed { result, settings, parameters })
     }
 
     /// What it was made from.
     pub(super) async fn state(&self) -> Result<ReplicaState, ApiError> {
-        self.send(self.request(Method::GET, "state", PATIENCE)).await
+        self.send((Method::GET, "/state"), Bytes::new(), PATIENCE).await
     }
 
     /// Tells it that it has the changes of management commands up to this version.
     pub(super) async fn confirm(&self, changes_version: u64) -> Result<(), ApiError> {
-        let confirmed = ConfirmChanges { changes_version };
-        self.send::<ReplicaState>(self.request(Method::PUT, "state", PATIENCE).json(&confirmed))
-            .await
-            .map(drop)
+        let confirmed = json(&ConfirmChanges { changes_version })?;
+        self.send::<ReplicaState>((Method::PUT, "/state"), confirmed, PATIENCE).await.map(drop)
     }
 
     /// Its last lines.
     pub(super) async fn logs(&self, lines: usize) -> Result<Vec<FunctionLog>, ApiError> {
-        let request = self.request(Method::GET, &format!("logs?limit={lines}"), PATIENCE);
-        let records: Vec<LogRecord> = self.send(request).await?;
+        let path = format!("/logs?limit={lines}");
+        let records: Vec<LogRecord> = self.send((Method::GET, &path), Bytes::new(), PATIENCE).await?;
         Ok(records.into_iter().map(|record| FunctionLog { replica: self.number, record }).collect())
     }
 
-    fn request(&self, method: Method, path: &str, limit: Duration) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token).timeout(limit)
-    }
-
-    async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ApiError> {
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
-        let reply: Reply<T> = route::read(response).await?;
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: (Method, &str),
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<T, ApiError> {
+        let sent = self.peer.send(request, body, limit).await;
+        let reply: Reply<T> = route::read(&sent.map_err(|lost| self.broken(lost))?)?;
         Ok(reply.data)
     }
 
-    fn broken(&self, error: &reqwest::Error) -> ApiError {
-        let (code, problem) = match error.is_timeout() {
-            true => (Code::PolicyTimeout, "did not answer in time"),
-            false => (Code::PolicyCrashed, "ended before it answered"),
+    fn broken(&self, lost: Lost) -> ApiError {
+        let (code, problem) = match lost {
+            Lost::Late => (Code::PolicyTimeout, "did not answer in time"),
+            Lost::Unsent | Lost::Broken => (Code::PolicyCrashed, "ended before it answered"),
         };
         ApiError::new(code, format!("the replica in pod `{}` {problem}", self.name))
     }
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, ApiError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(ApiError::internal)
 }

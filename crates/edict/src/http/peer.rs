@@ -1,0 +1,366 @@
+//! Requests to other processes of Edict: executors, replicas in pods, other servers. A function's call waits for them, so
+//! they cost no more than they must.
+
+use super::link::{Failure, Link};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use bytes::Bytes;
+use dashmap::DashMap;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::proxy::matcher::Matcher;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection that nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The open connections of this process to others.
+pub(crate) struct Peers {
+    /// For those behind TLS or a proxy.
+    client: reqwest::Client,
+    proxies: Option<Matcher>,
+    /// Open connections that nobody uses, by address; the last one used is the first to be used again.
+    idle: DashMap<(String, u16), Vec<Idle>>,
+    swept: Mutex<Instant>,
+}
+
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+/// One other process, and what is presented to it.
+pub(crate) struct Peer {
+    peers: Arc<Peers>,
+    /// Without a slash at the end.
+    base: String,
+    /// Where to connect to; none when TLS or a proxy is in between.
+    address: Option<(String, u16)>,
+    headers: HeaderMap,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The request has not been sent.
+    Unsent,
+    /// It was sent, and the time is up.
+    Late,
+    /// The connection ended in the middle.
+    Broken,
+}
+
+impl Peers {
+    /// Connections that take the proxies which the environment names.
+    pub(crate) fn new(client: reqwest::Client) -> Arc<Self> {
+        Self::with(client, Some(Matcher::from_env()))
+    }
+
+    /// Connections that take no proxy.
+    ///
+    /// # Errors
+    /// When there is no TLS.
+    pub(crate) fn without_proxy() -> reqwest::Result<Arc<Self>> {
+        Ok(Self::with(reqwest::Client::builder().no_proxy().build()?, None))
+    }
+
+    fn with(client: reqwest::Client, proxies: Option<Matcher>) -> Arc<Self> {
+        Arc::new(Self { client, proxies, idle: DashMap::new(), swept: Mutex::new(Instant::now()) })
+    }
+
+    /// The process at `base`, a URL, which wants `token` unless it is empty.
+    pub(crate) fn peer(self: &Arc<Self>, base: &str, token: &str) -> Peer {
+        let base = base.trim_end_matches('/').to_owned();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if !token.is_empty()
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}"))
+        {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let address = self.direct(&base, &mut headers);
+        Peer { peers: Arc::clone(self), base, address, headers }
+    }
+
+    /// Where to connect to for a URL without TLS, proxy and path; its `host` goes into `headers`.
+    fn direct(&self, base: &str, headers: &mut HeaderMap) -> Option<(String, u16)> {
+        let uri: Uri = base.parse().ok()?;
+        let proxied = self.proxies.as_ref().is_some_and(|proxies| proxies.intercept(&uri).is_some());
+        let authority = uri.authority()?;
+        if proxied
+            || uri.scheme_str() != Some("http")
+            || uri.path() != "/"
+            || authority.as_str().contains('@')
+        {
+            return None;
+        }
+        headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).ok()?);
+        // An IPv6 address is in brackets there, and without them where names are looked up.
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        Some((host.to_owned(), authority.port_u16().unwrap_or(80)))
+    }
+
+    /// An open connection that nobody uses.
+    fn take(&self, address: &(String, u16)) -> Option<Link> {
+        let mut idle = self.idle.get_mut(address)?;
+        while let Some(Idle { mut link, since }) = idle.pop() {
+            if since.elapsed() < IDLE && link.is_open() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, address: &(String, u16), link: Link) {
+        let now = Instant::now();
+        let kept = Idle { link, since: now };
+        match self.idle.get_mut(address) {
+            Some(mut idle) => idle.push(kept),
+            None => self.idle.entry(address.clone()).or_default().push(kept),
+        }
+        self.sweep(now);
+    }
+
+    /// Closes what nobody has used for a while, now and then.
+    fn sweep(&self, now: Instant) {
+        let Ok(mut swept) = self.swept.try_lock() else { return };
+        if now.duration_since(*swept) < IDLE {
+            return;
+        }
+        *swept = now;
+        self.idle.retain(|_, idle| {
+            idle.retain(|idle| now.duration_since(idle.since) < IDLE);
+            !idle.is_empty()
+        });
+    }
+}
+
+impl Peer {
+    /// The same, with a header on every request.
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// Whether this is the process at `base`, and is told the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.base == other.base && self.headers == other.headers
+    }
+
+    /// Sends a request and reads its whole answer within `limit`. `path` begins with a slash and may have a query.
+    pub(crate) async fn send(
+        &self,
+        (method, path): (Method, &str),
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, Lost> {
+        match &self.address {
+            Some(address) => self.send_directly(address, (method, path), body, limit).await,
+            None => self.send_by_client((method, path), body, limit).await,
+        }
+    }
+
+    async fn send_directly(
+        &self,
+        address: &(String, u16),
+        (method, path): (Method, &str),
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, Lost> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().map_err(|_| Lost::Unsent)?;
+        *request.headers_mut() = self.headers.clone();
+        loop {
+            let (mut link, fresh) = match self.peers.take(address) {
+                Some(link) => (link, false),
+                None => (connect(address).await?, true),
+            };
+            match tokio::time::timeout(limit, link.exchange(request)).await {
+                Ok(Ok(answer)) => {
+                    self.peers.keep(address, link);
+                    return Ok(answer);
+                }
+                // It ended while nobody used it.
+                Ok(Err(Failure::Unsent(unsent))) if !fresh => request = *unsent,
+                Ok(Err(Failure::Unsent(_))) => return Err(Lost::Unsent),
+                Ok(Err(Failure::Broken)) => return Err(Lost::Broken),
+                Err(_) => return Err(Lost::Late),
+            }
+        }
+    }
+
+    async fn send_by_client(
+        &self,
+        (method, path): (Method, &str),
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Bytes>, Lost> {
+        let lost = |error: reqwest::Error| match error {
+            error if error.is_connect() => Lost::Unsent,
+            error if error.is_timeout() => Lost::Late,
+            _ => Lost::Broken,
+        };
+        let request = self.peers.client.request(method, format!("{}{path}", self.base));
+        let request = request.headers(self.headers.clone()).body(body).timeout(limit);
+        let response: Response<reqwest::Body> = request.send().await.map_err(lost)?.into();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(lost)?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+}
+
+async fn connect((host, port): &(String, u16)) -> Result<Link, Lost> {
+    match tokio::time::timeout(CONNECT, Link::open((host.as_str(), *port))).await {
+        Ok(Ok(link)) => Ok(link),
+        Ok(Err(_)) | Err(_) => Err(Lost::Unsent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::extract::ConnectInfo;
+    use axum::routing::{get, post};
+    use std::future::{pending, poll_fn};
+    use std::net::SocketAddr;
+    use std::pin::pin;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn listen() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        (listener, base)
+    }
+
+    /// Answers with the connection's other end, and with what it is sent.
+    async fn serve() -> String {
+        let (listener, base) = listen().await;
+        let routes = Router::new()
+            .route("/who", get(|ConnectInfo(from): ConnectInfo<SocketAddr>| async move { from.to_string() }))
+            .route("/last", get(|| async { ([(header::CONNECTION, "close")], "") }))
+            .route("/echo", post(|headers: HeaderMap, body: Bytes| async move { (headers, body) }))
+            .route("/never", get(pending::<()>))
+            .layer(axum::extract::DefaultBodyLimit::disable());
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async { axum::serve(listener, service).await });
+        base
+    }
+
+    fn peers() -> Arc<Peers> {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        Peers::without_proxy().unwrap()
+    }
+
+    fn peer(base: &str) -> Peer {
+        peers().peer(base, "")
+    }
+
+    async fn get_text(peer: &Peer, path: &str) -> Result<String, Lost> {
+        let answer = peer.send((Method::GET, path), Bytes::new(), PATIENCE).await?;
+        assert_eq!(answer.status(), 200);
+        Ok(String::from_utf8(answer.into_body().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn connections_are_used_again_until_they_end() {
+        let peer = peer(&serve().await);
+        let first = get_text(&peer, "/who").await.unwrap();
+        assert_eq!(get_text(&peer, "/who").await.unwrap(), first);
+        get_text(&peer, "/last").await.unwrap();
+        assert_ne!(get_text(&peer, "/who").await.unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn requests_at_once_have_a_connection_each() {
+        let peer = peer(&serve().await);
+        let (one, other) = tokio::join!(get_text(&peer, "/who"), get_text(&peer, "/who"));
+        assert_ne!(one.unwrap(), other.unwrap());
+    }
+
+    #[tokio::test]
+    async fn headers_and_large_bodies_arrive() {
+        let peer = peers().peer(&serve().await, "secret").header("x-edict-test", "1");
+        let body = Bytes::from(vec![b'x'; 8 << 20]);
+        for _ in 0..2 {
+            let answer = peer.send((Method::POST, "/echo"), body.clone(), PATIENCE).await.unwrap();
+            assert_eq!(answer.headers()["authorization"], "Bearer secret");
+            assert_eq!(answer.headers()["x-edict-test"], "1");
+            assert!(*answer.body() == body, "another body came back");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_says_whether_it_was_sent() {
+        let (listener, base) = listen().await;
+        let gone = peer(&base);
+        let read = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 4096]).await.unwrap()
+        });
+        assert_eq!(get_text(&gone, "/").await, Err(Lost::Broken));
+        assert!(read.await.unwrap() > 0, "the request was not read");
+        assert_eq!(get_text(&gone, "/").await, Err(Lost::Unsent));
+        let peer = peer(&serve().await);
+        let late = peer.send((Method::GET, "/never"), Bytes::new(), Duration::from_millis(20)).await;
+        assert_eq!(late.unwrap_err(), Lost::Late);
+    }
+
+    #[tokio::test]
+    async fn a_request_finds_a_connection_that_ended_meanwhile_and_takes_another() {
+        let (listener, base) = listen().await;
+        let peer = peer(&base);
+        let server = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "no request");
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            }
+        });
+        assert_eq!(get_text(&peer, "/").await.unwrap(), "hi");
+        let address = peer.address.as_ref().unwrap();
+        // The runtime hears of the end when it next looks.
+        poll_fn(|context| match peer.peers.idle.get_mut(address).unwrap()[0].link.is_open() {
+            true => {
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }
+            false => std::task::Poll::Ready(()),
+        })
+        .await;
+        assert_eq!(get_text(&peer, "/").await.unwrap(), "hi");
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_is_polled_for_what_comes_from_outside_alone() {
+        let peer = peer(&serve().await);
+        get_text(&peer, "/who").await.unwrap();
+        let (mut request, mut polls) = (pin!(get_text(&peer, "/who")), 0);
+        poll_fn(|context| {
+            polls += 1;
+            request.as_mut().poll(context)
+        })
+        .await
+        .unwrap();
+        assert_eq!(polls, 2, "one to send the request, one when its answer has come");
+    }
+
+    #[test]
+    fn only_what_is_neither_encrypted_nor_proxied_is_connected_to() {
+        let proxies = Matcher::builder().http("http://proxy:3128").no("near.example").build();
+        let peers = Peers::with(peers().client.clone(), Some(proxies));
+        let address = |base| peers.peer(base, "").address;
+        assert_eq!(address("http://near.example"), Some(("near.example".to_owned(), 80)));
+        assert_eq!(address("http://far.example:8080/"), None);
+        assert_eq!(address("https://near.example"), None);
+        assert_eq!(address("http://near.example/below"), None);
+        assert_eq!(peer("http://[::1]:8080/").address, Some(("::1".to_owned(), 8080)));
+    }
+}
