@@ -7,7 +7,7 @@ use crate::ours::object_name;
 use crate::{Fault, names};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{ListParams, LogParams};
+use kube::api::ListParams;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -227,21 +227,7 @@ impl Workloads {
     pub async fn job_output(&self, job_id: &str, attempt: u32) -> Result<Option<String>, Fault> {
         let pods = self.pods_of_job(&job_name(job_id, attempt));
         let Some(name) = pods.first().and_then(|pod| pod.metadata.name.as_deref()) else { return Ok(None) };
-        self.log(name, LogParams::default()).await
-    }
-
-    /// The node that an attempt runs on, or ran on; None before its program is started.
-    #[must_use]
-    pub fn job_started(&self, job_id: &str, attempt: u32) -> Option<String> {
-        let pods = self.pods_of_job(&job_name(job_id, attempt));
-        let started = |pod: &Arc<Pod>| {
-            let status = pod.status.as_ref()?;
-            let states = status.container_statuses.iter().flatten().filter_map(|it| it.state.as_ref());
-            let mut began = states.filter(|state| state.running.is_some() || state.terminated.is_some());
-            began.next()?;
-            pod.spec.as_ref()?.node_name.clone()
-        };
-        pods.iter().find_map(started)
+        self.log(name).await
     }
 
     /// What keeps an attempt from running, if it does not yet.

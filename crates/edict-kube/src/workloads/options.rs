@@ -24,8 +24,6 @@ pub struct PodOptions {
     pub image_pull_secret: Option<String>,
     /// Variables.
     pub env: BTreeMap<String, String>,
-    /// Variables from secrets that are there: the secret's name and the key in it.
-    pub secret_env: BTreeMap<String, (String, String)>,
     /// Where they keep unpacked code and installed requirements.
     pub cache: Cache,
     /// Processor time that each asks for, as Kubernetes writes it; nothing if empty.
@@ -44,7 +42,6 @@ impl Default for PodOptions {
             image: String::new(),
             image_pull_secret: None,
             env: BTreeMap::new(),
-            secret_env: BTreeMap::new(),
             cache: Cache::default(),
             cpu_request: String::new(),
             command: None,

@@ -68,9 +68,6 @@ impl PodTemplate<'_> {
         }
         let mut env: BTreeMap<_, _> =
             options.env.iter().chain(self.env).map(|(name, value)| (name, json!({"value": value}))).collect();
-        for (name, (secret, key)) in &options.secret_env {
-            env.insert(name, json!({"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}));
-        }
         let own = OWN
             .map(|(name, field)| (name.to_owned(), json!({"valueFrom": {"fieldRef": {"fieldPath": field}}})));
         env.extend(own.iter().map(|(name, value)| (name, value.clone())));

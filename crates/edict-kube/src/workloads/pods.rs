@@ -37,24 +37,18 @@ impl Workloads {
         }
     }
 
-    /// The last lines that a pod has printed; None when there is no such pod of ours, or it has not run yet.
+    /// What a pod has printed, or the end of it; None when there is no such pod of ours, or it has not run yet.
     ///
     /// # Errors
     /// The cluster does not tell: its node may be away.
-    pub async fn pod_log(&self, name: &str, lines: usize) -> Result<Option<String>, Fault> {
-        let lines = i64::try_from(lines).unwrap_or(i64::MAX);
-        self.log(name, LogParams { tail_lines: Some(lines), ..LogParams::default() }).await
-    }
-
-    /// A pod's log, or the end of one that is very long.
-    pub(super) async fn log(&self, name: &str, params: LogParams) -> Result<Option<String>, Fault> {
+    pub(super) async fn log(&self, name: &str) -> Result<Option<String>, Fault> {
         crate::names::check("pod", name, crate::names::is_subdomain)?;
         if self.pods.get(name).is_none() {
             return Ok(None);
         }
         let right = Right { verb: "get", resource: "pods/log".to_owned(), namespace: self.namespace.clone() };
         let path = Pod::url_path(&(), Some(&self.namespace));
-        let call = Call::custom(right, path, |path| path.logs(name, &params));
+        let call = Call::custom(right, path, |path| path.logs(name, &LogParams::default()));
         match self.cluster.text(call, LOG).await {
             // "container … is waiting to start".
             Err(Fault::Refused { .. }) => Ok(None),

@@ -57,7 +57,14 @@ impl Executor {
     }
 
     pub(crate) async fn running(&self, job: &JobPod) {
-        self.until("it runs", || self.workloads.job_started(&job.job_id, job.attempt).is_some()).await;
+        let attempt = json!([job.job_id, job.attempt.to_string()]);
+        self.namespace.wait_for("it runs", || {
+            self.get("pods")["items"].as_array().unwrap().iter().any(|pod| {
+                let annotations = &pod["metadata"]["annotations"];
+                let of = json!([annotations["edict.dev/job-id"], annotations["edict.dev/attempt"]]);
+                of == attempt && pod["status"]["phase"] == "Running"
+            })
+        });
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {

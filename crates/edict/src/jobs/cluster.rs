@@ -15,6 +15,7 @@ use edict_client::records::{
 use edict_kube::{Fault, JobEnd, JobPod, Problem, ProblemKind};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(3600);
 const ALLOWANCE: Duration = Duration::from_secs(900);
 /// How long the Job of an attempt that has ended stays, for people who look.
 const TTL: Duration = Duration::from_secs(600);
+/// How long a pod takes to start without anybody asking why, and how often it is asked.
+const START: Duration = Duration::from_secs(10);
 /// Between two tries to start a Job.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a pod whose end is known may take to leave by itself.
@@ -74,7 +77,10 @@ impl Cluster {
         if let Err(fault) = self.start(claimed).await {
             return Outcome::End(AttemptEnd::Failed(fault), None);
         }
-        let end = self.pods.workloads.job_ended(job_id, attempt).await;
+        let end = tokio::select! {
+            end = self.pods.workloads.job_ended(job_id, attempt) => end,
+            never = self.tell_what_it_waits_for(job_id, attempt) => match never {},
+        };
         let outcome = self.outcome(claimed, end).await;
         if let Err(error) = self.pods.workloads.forget_job_secret(job_id, attempt).await {
             tracing::debug!(job = job_id, %error, "the secret of an attempt is swept later");
@@ -126,6 +132,19 @@ impl Cluster {
             memory_mb: self.pods.memory_mb(&limits),
             deadline: timeout + ALLOWANCE,
             ttl: TTL,
+        }
+    }
+
+    /// Logs what keeps a pod from starting, whenever it is something else: its job only says that it runs until its time is up.
+    async fn tell_what_it_waits_for(&self, job_id: &str, attempt: u32) -> Infallible {
+        let mut told = None;
+        loop {
+            tokio::time::sleep(START).await;
+            let waits = self.pods.workloads.job_waits(job_id, attempt).await;
+            if let Some(problem) = waits.as_ref().filter(|_| waits != told) {
+                tracing::warn!(job = job_id, attempt, problem = problem.message, "the pod of a job waits");
+            }
+            told = waits;
         }
     }
 

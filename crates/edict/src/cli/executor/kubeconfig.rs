@@ -1,6 +1,7 @@
 //! A kubeconfig that can be handed over: one context of it, with what its files hold in their place.
 
 use super::super::failure::Failure;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use edict_client::records::ClusterConfig;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ fn whole(fields: Option<&Value>, folder: &Path) -> Result<Map<String, Value>, St
     for (file, data) in FILES {
         if let Some(bytes) = content(&mut fields, file, folder)? {
             // What is written out counts more than a file, as for kubectl.
-            fields.entry(data).or_insert_with(|| base64(&bytes).into());
+            fields.entry(data).or_insert_with(|| BASE64_STANDARD.encode(&bytes).into());
         }
     }
     if let Some(bytes) = content(&mut fields, "tokenFile", folder)? {
@@ -94,21 +95,6 @@ fn content(fields: &mut Map<String, Value>, field: &str, folder: &Path) -> Resul
     std::fs::read(&path)
         .map(Some)
         .map_err(|error| format!("cannot read `{}`, which `{field}` names: {error}", path.display()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |bits: u32| LETTERS.get(bits as usize & 63).map_or('=', |letter| char::from(*letter));
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits =
-            (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
-        let whole = [18, 12, 6, 0].map(|shift| letter(bits >> shift));
-        // Two letters for one byte, three for two.
-        text.extend(whole.iter().take(group.len() + 1));
-        text.extend(std::iter::repeat_n('=', 3 - group.len()));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -163,14 +149,5 @@ mod tests {
             let said = flatten(&config(json!({}), user), None, Path::new("")).unwrap_err();
             assert!(said.contains(named), "{said}");
         }
-    }
-
-    #[test]
-    fn base64_is_padded() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
     }
 }
