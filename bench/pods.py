@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An executor in a cluster: deploying a function until its first answer, what a call adds to a direct call of the pod, and jobs
+"""An executor in a cluster: what a call adds to a direct call of the pod, deploying a function until its first answer, and jobs
 beside bare Kubernetes Jobs of the same image."""
 
 import http.client
@@ -162,8 +162,9 @@ def main():
         server.edict("executor", "add-infra", EXECUTOR, "--kubeconfig", KUBECONFIG, "--namespace", NAMESPACE, "--image", IMAGE, "--server-url", server.url)
         added = time.perf_counter() - started
         try:
-            first = deployments(connection, uri)
+            # First, while the node has nothing to clean up.
             rounds = calls(server, connection, uri)
+            first = deployments(connection, uri)
             pairs = []
             for number in range(3):
                 bare = bare_jobs(number)
