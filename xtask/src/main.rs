@@ -60,6 +60,11 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     command.env("EDICT_TEST_PYTHON", &python.interpreter);
     command.env("EDICT_TEST_MOTO", &python.moto);
     command.env("EDICT_TEST_PROMETHEUS", "prometheus");
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        // Most tests wait most of the time, for a cluster, a database or a process.
+        let cores = std::thread::available_parallelism()?.get();
+        command.env("RUST_TEST_THREADS", (2 * cores).to_string());
+    }
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);
         command.env("EDICT_TEST_IMAGE", cluster.image);
