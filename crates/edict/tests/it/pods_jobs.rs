@@ -309,7 +309,8 @@ async fn a_full_quota_makes_jobs_wait() {
     pods.namespace.kubectl(&["create", "quota", "none", "--hard=pods=0"]);
     let id = pods.submit(&uri, json!({"says": "at last"})).await;
     // Its job says no more than that it runs: the reason is the executor's to tell.
-    pods.namespace.wait_for("the executor tells why", || pods.executor.log().contains("exceeded quota: none"));
+    pods.namespace
+        .wait_for("the executor tells why", || pods.executor.log().contains("exceeded quota: none"));
     assert_eq!(pods.app.get(&format!("/jobs/{id}")).await.1["data"]["job_status"], "running");
     pods.namespace.kubectl(&["delete", "quota", "none"]);
     assert_eq!(pods.app.over(&id).await["job_output_data"], "at last");
