@@ -9,6 +9,7 @@ use crate::store::{Statement, Store};
 use axum::extract::State;
 use edict_client::records::FunctionStatus;
 use edict_filter::Dialect;
+use serde_json::json;
 
 /// Tells what a function's replicas are doing. For executors.
 #[utoipa::path(
@@ -45,21 +46,31 @@ pub(crate) fn follow(dialect: Dialect, (from, to): (&str, &str), address: Option
     Statement::new(sql).bind(to).bind(address.unwrap_or_default()).bind(from)
 }
 
+/// An executor's functions have no replicas any more, and nobody is left who would say so.
+pub(crate) fn forget(dialect: Dialect, executor_id: &str) -> Statement {
+    let sql = format!("UPDATE functions SET doc = {} WHERE function_executor_id = $2", assign(dialect));
+    Statement::new(sql).bind(json!(FunctionStatus::default()).to_string()).bind(executor_id)
+}
+
 /// Writes a status into a record. It is an observation, no change by a user: the revision stays, so that nobody's
 /// `If-Match` fails because of it.
 ///
 /// # Errors
 /// 404 when there is no such function (any more).
 pub(super) async fn write(store: &Store, name: &str, status: &FunctionStatus) -> Result<(), ApiError> {
-    let assign = match store.dialect() {
-        Dialect::Sqlite => "json_set(doc, '$.function_status', json($1))",
-        Dialect::Postgres => "jsonb_set(doc, '{function_status}', $1::jsonb)",
-    };
     // Messages of policies may hold what PostgreSQL's `jsonb` cannot.
     let text = serde_json::to_string(status).map_err(ApiError::internal)?.replace("\\u0000", "");
-    let sql = format!("UPDATE functions SET doc = {assign} WHERE key = $2");
+    let sql = format!("UPDATE functions SET doc = {} WHERE key = $2", assign(store.dialect()));
     match store.execute(Statement::new(sql).bind(text).bind(name)).await? {
         0 => Err(FUNCTIONS.missing(name)),
         _ => Ok(()),
+    }
+}
+
+/// A record whose status is `$1`.
+fn assign(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "json_set(doc, '$.function_status', json($1))",
+        Dialect::Postgres => "jsonb_set(doc, '{function_status}', $1::jsonb)",
     }
 }

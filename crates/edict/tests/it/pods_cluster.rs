@@ -7,7 +7,9 @@ use crate::support::Builder;
 use crate::support::{pods::image, policy, policy_source};
 use edict_testbed::PATIENCE;
 use serde_json::{Value, json};
-use std::process::Command;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
@@ -111,6 +113,8 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     site.app.begun(&waiting, 4).await;
     let removed = site.remove().await;
     assert_eq!(removed["removed"], true);
+    let (_, function) = site.app.get("/function/packaged").await;
+    assert_eq!(function["data"]["function_status"]["state"], "pending", "{function}");
     site.app.job_is(&undone, "pending").await;
     assert_eq!(block_in_place(|| site.objects()), "");
     assert!(
@@ -118,27 +122,48 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     );
 }
 
-/// A kubelet that is stopped until this is dropped.
-struct Stopped(String);
+/// A kubelet that was stopped, and is started anew when this is dropped.
+struct Stopped {
+    pid: String,
+    command: Vec<String>,
+    /// Where it logs; whoever started it keeps its process id beside that.
+    log: PathBuf,
+}
 
 impl Stopped {
     /// None where the node is not this machine.
     fn now() -> Option<Self> {
         let found = Command::new("pgrep").args(["-x", "kubelet"]).output().ok()?;
         let pid = String::from_utf8(found.stdout).ok()?.lines().next()?.to_owned();
-        let stopped = Command::new("kill").args(["-STOP", &pid]).status().ok()?.success();
-        stopped.then_some(Self(pid))
+        let process = Path::new("/proc").join(&pid);
+        let command = fs::read_to_string(process.join("cmdline")).ok()?;
+        let command = command.split_terminator('\0').map(str::to_owned).collect();
+        let log = fs::read_link(process.join("fd/1")).ok()?;
+        let stopped = Command::new("kill").arg(&pid).status().ok()?.success();
+        let end = Instant::now() + PATIENCE;
+        while process.join("exe").exists() {
+            assert!(Instant::now() < end, "the kubelet does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        stopped.then_some(Self { pid, command, log })
     }
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        Command::new("kill").args(["-CONT", &self.0]).status().ok();
+        let log = File::options().append(true).create(true).open(&self.log).unwrap();
+        let mut command = Command::new("setsid");
+        command.args(&self.command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let pid = command.spawn().unwrap().id().to_string();
+        let kept = self.log.with_extension("pid");
+        if fs::read_to_string(&kept).is_ok_and(|old| old.trim() == self.pid) {
+            fs::write(kept, pid).unwrap();
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_may_be_away_for_a_while() {
+async fn a_node_may_be_restarted() {
     let Some(site) = block_in_place(Site::start) else { return };
     let Some((image, _)) = block_in_place(|| image(&site.namespace)) else { return };
     site.join(&image).await;

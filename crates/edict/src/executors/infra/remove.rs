@@ -8,6 +8,7 @@ use crate::auth::Admin;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::executors::bring::bring;
 use crate::executors::{EXECUTORS, LOCAL};
+use crate::functions;
 use crate::http::{Data, Path, RawBody, Reply};
 use crate::jobs::cluster;
 use crate::store::Statement;
@@ -124,13 +125,14 @@ async fn take_down(app: &App, claim: &mut Claim, request: &Remove) -> Result<(),
     Err(ApiError::new(Code::InfraFailed, message).details(json!({"reason": "left", "left": left})))
 }
 
-/// Forgets the infrastructure: its tokens are good for nothing any more, and the executor has no address. Returns what its user
+/// Forgets the infrastructure: its tokens are good for nothing any more, the executor has no address, and its functions no replicas. Returns what its user
 /// should know.
 async fn forget(app: &App, claim: &Claim) -> Result<Vec<String>, ApiError> {
     let store = &app.registry.store;
     let id = claim.infra.executor_id.as_str();
     let heartbeats = || Statement::new("DELETE FROM heartbeats WHERE executor_id = $1").bind(id);
-    let gone = || vec![claim.removal(), heartbeats(), cluster::release(id)];
+    let functions = || functions::status::forget(store.dialect(), id);
+    let gone = || vec![claim.removal(), heartbeats(), cluster::release(id), functions()];
     let without_address = |old: Option<&Executor>| Some(Executor { executor_host_uri: None, ..old?.clone() });
     if bring(store, id, gone, without_address).await?.is_none() {
         let mut tx = store.begin().await?;
@@ -140,8 +142,8 @@ async fn forget(app: &App, claim: &Claim) -> Result<Vec<String>, ApiError> {
         tx.commit().await?;
     }
     let sql = "SELECT key FROM functions WHERE function_executor_id = $1";
-    let functions = store.fetch::<(String,)>(Statement::new(sql).bind(id)).await?;
-    let names: Vec<String> = functions.into_iter().map(|(name,)| name).collect();
+    let served = store.fetch::<(String,)>(Statement::new(sql).bind(id)).await?;
+    let names: Vec<String> = served.into_iter().map(|(name,)| name).collect();
     Ok(match names.as_slice() {
         [] => Vec::new(),
         names => vec![format!(
