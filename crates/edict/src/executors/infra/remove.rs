@@ -125,8 +125,8 @@ async fn take_down(app: &App, claim: &mut Claim, request: &Remove) -> Result<(),
     Err(ApiError::new(Code::InfraFailed, message).details(json!({"reason": "left", "left": left})))
 }
 
-/// Forgets the infrastructure: its tokens are good for nothing any more, the executor has no address, and its functions no replicas. Returns what its user
-/// should know.
+/// Forgets the infrastructure: its tokens are good for nothing any more, the executor has no address, and its functions no
+/// replicas. Returns what its user should know.
 async fn forget(app: &App, claim: &Claim) -> Result<Vec<String>, ApiError> {
     let store = &app.registry.store;
     let id = claim.infra.executor_id.as_str();
