@@ -30,6 +30,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -347,9 +348,20 @@ pub(crate) fn http() -> reqwest::Client {
     CLIENT.clone()
 }
 
-/// A port that nobody listens on: for servers that must come back where they were.
+/// A port that nobody listens on, for servers that must come back where they were; no test is given one that another has.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    /// Below those that the kernel gives to whoever wants any, so that none is taken in between, and below a cluster's node
+    /// ports.
+    const PORTS: std::ops::Range<u32> = 20_000..30_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Runs of the tests side by side begin at different places.
+        let at = std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + at % (PORTS.end - PORTS.start)).unwrap();
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Polls until there is something, or the patience is over.
