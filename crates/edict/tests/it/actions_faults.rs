@@ -73,7 +73,7 @@ async fn a_killed_server_s_action_ends_with_what_the_cluster_shows() {
             let address = app.listener("actions");
             let body = scale(&namespace, 2).to_string();
             let asked = tokio::spawn(async move {
-                let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                let client = crate::support::http_builder().build().unwrap();
                 client.post(format!("{address}/executor/execute")).body(body).send().await
             });
             until_seen(&proxy, method, 1).await;

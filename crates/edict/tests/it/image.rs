@@ -141,8 +141,8 @@ async fn servers_in_a_cluster_are_replaced_without_losing_a_request() {
         ("/jobs/submit/local", json!({"policy_rule_uri": "echo:1.0-test", "inputs": {"n": 1}})),
     ];
     // Those who keep connections, and those who open one for each request.
-    let keeping = reqwest::Client::new();
-    let fleeting = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let keeping = crate::support::http_builder().build().unwrap();
+    let fleeting = crate::support::http_builder().pool_max_idle_per_host(0).build().unwrap();
     let callers: Vec<_> = [keeping, fleeting]
         .iter()
         .flat_map(|client| requests.iter().map(move |request| (client.clone(), request.clone())))

@@ -95,7 +95,7 @@ impl Asking {
 }
 
 async fn ask(url: String, caller: usize, stop: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> BTreeSet<String> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    let client = super::http_builder().timeout(Duration::from_secs(20)).build().unwrap();
     let mut received = BTreeSet::new();
     while !stop.load(Ordering::SeqCst) {
         let request = client.post(&url).json(&asked_by(&format!("caller-{caller}")));

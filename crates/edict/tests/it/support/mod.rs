@@ -341,11 +341,15 @@ impl Drop for TestApp {
 /// connections, which would end with the runtime of the test that opened them.
 pub(crate) fn http() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
-        client.timeout(Duration::from_secs(60)).build().unwrap()
+        http_builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap()
     });
     CLIENT.clone()
+}
+
+/// For a client of one's own, whichever test comes first.
+pub(crate) fn http_builder() -> reqwest::ClientBuilder {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A port that nobody listens on, for servers that must come back where they were; no test is given one that another has.
