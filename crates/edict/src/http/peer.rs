@@ -144,7 +144,7 @@ impl Peer {
         self
     }
 
-    /// Whether this is the process at `base`, and is told the same.
+    /// Whether `other` is the same process, and is told the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.base == other.base && self.headers == other.headers
     }
