@@ -83,8 +83,14 @@ impl Executor {
         let seen = || self.workloads.function(&function.name);
         self.until("all replicas are ready", || {
             let seen = seen();
-            let all = seen.pods.len() == seen.desired as usize && seen.desired > 0;
-            all && seen.pods.iter().all(|pod| pod.ready && !pod.leaving && pod.edition == function.edition)
+            // What is seen may be older than what was put.
+            let wanted = match &function.autoscale {
+                Some(rule) => (rule.min..=rule.max).contains(&seen.desired),
+                None => seen.desired == function.replicas,
+            };
+            wanted
+                && seen.pods.len() == seen.desired as usize
+                && seen.pods.iter().all(|pod| pod.ready && !pod.leaving && pod.edition == function.edition)
         })
         .await;
         seen()
