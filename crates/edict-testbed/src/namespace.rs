@@ -90,6 +90,31 @@ impl Namespace {
         answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
+    /// A user's `client-certificate-data` and `client-key-data`, good for so many days from now, signed by the authority of a
+    /// cluster that a script has started: its key is beside the kubeconfig. None, with a line that says so, on other clusters.
+    #[must_use]
+    pub fn client_certificate(&self, user: &str, days: i32) -> Option<(String, String)> {
+        let authority = self.admin.with_file_name("pki");
+        if !authority.join("ca.key").exists() {
+            eprintln!("skipped on this cluster: nobody has the key of its authority");
+            return None;
+        }
+        let path = |folder: &Path, name: &str| folder.join(name).display().to_string();
+        let here = |name: &str| path(self.dir.path(), &format!("{user}.{name}"));
+        let openssl = |arguments: &[&str]| run(Command::new("openssl").args(arguments));
+        let (key, request, certificate) = (here("key"), here("csr"), here("crt"));
+        let subject = format!("/CN={user}");
+        // With an extension it is of version 3, the only one that everybody takes.
+        let wanted = ["req", "-newkey", "rsa:2048", "-nodes", "-addext", "extendedKeyUsage=clientAuth"];
+        openssl(&[&wanted[..], &["-subj", &subject, "-keyout", &key, "-out", &request]].concat());
+        let (ca, ca_key) = (path(&authority, "ca.crt"), path(&authority, "ca.key"));
+        let signed = ["x509", "-req", "-copy_extensions", "copy", "-CA", &ca, "-CAkey", &ca_key];
+        let serial = ["-set_serial", "1", "-days", &days.to_string()];
+        openssl(&[&signed[..], &serial, &["-in", &request, "-out", &certificate]].concat());
+        let data = |file: &str| openssl(&["base64", "-A", "-in", file]);
+        Some((data(&certificate), data(&key)))
+    }
+
     /// Writes a kubeconfig with this token.
     pub fn write_kubeconfig(&self, path: &Path, server: Option<&str>, token: &str) {
         let mut cluster = self.cluster.clone();
@@ -127,7 +152,7 @@ impl Namespace {
 
     /// Runs `kubectl`; expects success and returns what it printed.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        succeeded(arguments, self.command(arguments).stdin(Stdio::null()).output().unwrap())
+        run(&mut self.command(arguments))
     }
 
     /// Runs `kubectl` with this text at its standard input.
@@ -136,7 +161,7 @@ impl Namespace {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        succeeded(arguments, child.wait_with_output().unwrap())
+        succeeded(&command, child.wait_with_output().unwrap())
     }
 
     /// Creates an object.
@@ -242,7 +267,8 @@ impl Namespace {
         let end = Instant::now() + PATIENCE;
         while !holds() {
             assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}\n{}", self.shown());
-            std::thread::sleep(Duration::from_millis(100));
+            // Each look is a process, and takes about a tenth of a second of a processor.
+            std::thread::sleep(Duration::from_millis(300));
         }
     }
 
@@ -262,8 +288,13 @@ impl Drop for Namespace {
     }
 }
 
-fn succeeded(arguments: &[&str], output: Output) -> String {
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    succeeded(command, output)
+}
+
+fn succeeded(command: &Command, output: Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "kubectl {}: {said}", arguments.join(" "));
+    assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -8,6 +8,7 @@ use crate::decisions::log::DecisionLog;
 use crate::execution::Runner;
 use crate::functions::Functions;
 use crate::graphs::Graphs;
+use crate::http::Peers;
 use crate::jobs::Jobs;
 use crate::policies::registry::Registry;
 use crate::settings::Settings;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) audit: Arc<Audit>,
     pub(crate) actions: Arc<Actions>,
     pub(crate) http: reqwest::Client,
+    pub(crate) peers: Arc<Peers>,
     /// How the outside reaches the policy system, without a slash at the end.
     pub(crate) public_url: String,
     pub(crate) common: Common,

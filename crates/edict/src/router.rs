@@ -66,6 +66,7 @@ fn system_routes() -> OpenApiRouter<App> {
         .routes(routes!(jobs::logs::logs))
         .routes(routes!(jobs::claim::claim))
         .routes(routes!(jobs::renew::renew))
+        .routes(routes!(jobs::waiting::waiting))
         .routes(routes!(jobs::log::log))
         .routes(routes!(jobs::finish::finish))
         .routes(routes!(jobs::own::read::read, jobs::own::begin::begin))

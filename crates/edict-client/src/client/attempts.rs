@@ -4,6 +4,7 @@ use super::Client;
 use crate::Error;
 use crate::records::{
     AttemptBrief, AttemptLog, BeginAttempt, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob, RenewJobs, Taken,
+    WaitingJob,
 };
 
 impl Client {
@@ -15,6 +16,11 @@ impl Client {
     /// Renews a runner's lease on its jobs; returns those that it holds.
     pub async fn renew_jobs(&self, executor: &str, renew: &RenewJobs) -> Result<Vec<HeldJob>, Error> {
         Ok(self.post(&["executor", executor, "jobs", "renew"], renew).await?.data)
+    }
+
+    /// Tells what keeps an attempt from starting.
+    pub async fn wait_job(&self, executor: &str, waiting: &WaitingJob) -> Result<Taken, Error> {
+        Ok(self.post(&["executor", executor, "jobs", "waiting"], waiting).await?.data)
     }
 
     /// Keeps what an attempt has logged so far.

@@ -86,6 +86,18 @@ pub struct HeldJob {
     pub revision: u64,
 }
 
+/// Body of `POST /executor/<id>/jobs/waiting`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WaitingJob {
+    /// Which job, from which revision.
+    pub held: HeldJob,
+    /// What keeps its attempt from starting; null when nothing does any more.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
+}
+
 /// Body of `POST /executor/<id>/jobs/finish`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -63,6 +63,9 @@ pub struct Job {
     /// The node that ran it last.
     #[serde(default)]
     pub node_id: Option<String>,
+    /// What keeps the attempt that is under way from starting, as the cluster that is to run it says; null when nothing does.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
     /// What `eval` gets.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub inputs: Box<RawValue>,

@@ -22,7 +22,7 @@ pub use action::{ActionReply, ExecuteAction, GeneratedSignature};
 pub use asset::{Asset, AssetFileInfo, AssetVersion};
 pub use attempt::{
     AttemptBrief, AttemptEnd, AttemptLog, BeginAttempt, ClaimJobs, ClaimedJob, FinishAttempt, HeldJob,
-    RenewJobs, Taken,
+    RenewJobs, Taken, WaitingJob,
 };
 pub use audit::{
     AuditCount, AuditEntry, AuditFault, AuditHead, AuditLog, AuditStatistics, AuditStatus, AuditVerdict,

@@ -115,6 +115,7 @@ impl Scopes {
                 | "/executor/{executor_id}/functions"
                 | "/executor/{executor_id}/jobs/claim"
                 | "/executor/{executor_id}/jobs/renew"
+                | "/executor/{executor_id}/jobs/waiting"
                 | "/executor/{executor_id}/jobs/log"
                 | "/executor/{executor_id}/jobs/finish"
                 | "/executor/{executor_id}/policy_state/{policy_rule_uri}" => first == *executor_id,

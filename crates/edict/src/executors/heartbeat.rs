@@ -35,7 +35,7 @@ pub(crate) async fn heartbeat(
     }
     if heartbeat.executor_status == ExecutorStatus::Unreachable {
         // A farewell: the next process with this id need not wait until this one counts as silent.
-        let sql = "DELETE FROM heartbeats WHERE executor_id = $1 AND instance_id = $2";
+        let sql = "UPDATE heartbeats SET instance_id = '' WHERE executor_id = $1 AND instance_id = $2";
         store.execute(Statement::new(sql).bind(id.as_str()).bind(heartbeat.instance_id.as_str())).await?;
         status::set(store, &id, ExecutorStatus::Unreachable).await?;
         return Ok(Data::new(json!({"executor_id": id})));

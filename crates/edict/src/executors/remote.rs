@@ -1,16 +1,16 @@
 //! Passing a run on to an executor that is a process of its own.
 
-use super::address::Address;
+use super::address::{Address, RESTART, RETRY};
 use super::execute::Options;
 use super::{EXECUTORS, status};
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::http::RequestId;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response as Answer, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use edict_client::records::ExecutorStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The policy's current edition, so that an executor need not ask for it on every run.
 pub(crate) const EDITION: HeaderName = HeaderName::from_static("x-edict-policy-edition");
@@ -26,37 +26,36 @@ pub(super) struct Call<'a> {
     pub(super) request_id: RequestId,
 }
 
-/// Sends a run to an executor and returns its answer as it is.
+/// Sends a run to an executor and returns its answer as it is. One that is being started anew is waited for.
 ///
 /// # Errors
 /// 404 when there is no such executor or policy, 502 `executor_unreachable` when it does not answer; then its status
 /// becomes `unreachable`.
 pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) -> Result<Response, ApiError> {
     let store = &app.registry.store;
-    let document = EXECUTORS.get(store, id).await?;
-    let policy = app.registry.compiled(call.uri).await?;
-    let Address { base, token } =
-        Address::of(store, id, &document).await?.ok_or_else(|| unreachable(id, "it has no address yet"))?;
-    let limit = policy.limits.timeout_ms.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
-    let mut request = app
-        .http
-        .post(format!("{base}/{}?logs={}", call.path, call.options.logs))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(EDITION, policy.edition.as_str())
-        .header(RequestId::HEADER, call.request_id.value())
-        .timeout(limit)
-        .body(body);
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    match request.send().await {
-        Ok(response) => relay(response).await.map_err(|_| unreachable(id, "its answer broke off")),
-        Err(error) => {
-            let problem =
-                if error.is_timeout() { "it did not answer in time" } else { "it cannot be connected to" };
-            tracing::warn!(executor = id, %error, "executor did not answer");
-            status::set(store, id, ExecutorStatus::Unreachable).await?;
-            Err(unreachable(id, problem))
+    let path = format!("/{}?logs={}", call.path, call.options.logs);
+    let end = Instant::now() + RESTART;
+    loop {
+        let document = EXECUTORS.get(store, id).await?;
+        let policy = app.registry.compiled(call.uri).await?;
+        let address = Address::of(store, id, &document)
+            .await?
+            .ok_or_else(|| unreachable(id, "it has no address yet"))?;
+        let limit =
+            policy.limits.timeout_ms.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
+        let edition = HeaderValue::from_str(policy.edition.as_str()).map_err(ApiError::internal)?;
+        let peer = address.peer(&app.peers).header(EDITION, edition);
+        let peer = peer.header(RequestId::HEADER, call.request_id.value());
+        match peer.send((Method::POST, &path), body.clone(), limit).await {
+            Ok(answer) => return Ok(relay(answer)),
+            Err(lost) if lost.is_untouched() && address.heard && Instant::now() < end => {
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(lost) => {
+                tracing::warn!(executor = id, problem = lost.problem(), "executor did not answer");
+                status::set(store, id, ExecutorStatus::Unreachable).await?;
+                return Err(unreachable(id, lost.problem()));
+            }
         }
     }
 }
@@ -68,13 +67,13 @@ fn unreachable(id: &str, problem: &str) -> ApiError {
     )
 }
 
-async fn relay(response: reqwest::Response) -> reqwest::Result<Response> {
-    let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+fn relay(answer: Answer<Bytes>) -> Response {
+    let (head, body) = answer.into_parts();
     let mut headers = HeaderMap::new();
     for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
-        if let Some(value) = response.headers().get(&name) {
+        if let Some(value) = head.headers.get(&name) {
             headers.insert(name, value.clone());
         }
     }
-    Ok((status, headers, response.bytes().await?).into_response())
+    (head.status, headers, body).into_response()
 }

@@ -42,10 +42,11 @@ pub(crate) async fn sweep(store: &Store) -> Result<usize, ApiError> {
     Ok(silent.len())
 }
 
-/// Whether an executor sent a heartbeat lately, and from which process.
+/// Whether an executor sent a heartbeat lately and has not taken its leave since, and from which process.
 pub(super) async fn alive(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
     let since = crate::now_micros() - crate::micros(SILENCE);
-    let sql = "SELECT instance_id FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2";
+    let sql =
+        "SELECT instance_id FROM heartbeats WHERE executor_id = $1 AND seen_at >= $2 AND instance_id <> ''";
     Ok(store
         .fetch_one::<(String,)>(Statement::new(sql).bind(id).bind(since))
         .await?

@@ -5,7 +5,10 @@
 use super::address::Address;
 use super::{EXECUTORS, LOCAL};
 use crate::error::ApiError;
+use crate::http::Peers;
 use crate::store::Store;
+use axum::http::Method;
+use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use std::sync::Arc;
@@ -36,7 +39,7 @@ impl Bell {
 /// The policy system's way to its executors.
 pub(crate) struct Wakes {
     store: Store,
-    http: reqwest::Client,
+    peers: Arc<Peers>,
     /// Of the executor in this process.
     pub(crate) local: Bell,
     /// Executors that are being told, and whether they must be told once more.
@@ -44,8 +47,8 @@ pub(crate) struct Wakes {
 }
 
 impl Wakes {
-    pub(crate) fn new(store: Store, http: reqwest::Client) -> Arc<Self> {
-        Arc::new(Self { store, http, local: Bell::default(), telling: DashMap::new() })
+    pub(crate) fn new(store: Store, peers: Arc<Peers>) -> Arc<Self> {
+        Arc::new(Self { store, peers, local: Bell::default(), telling: DashMap::new() })
     }
 
     /// Tells an executor, without waiting for it.
@@ -95,10 +98,10 @@ impl Wakes {
     async fn tell(&self, executor_id: &str) -> Result<(), ApiError> {
         let document = EXECUTORS.get(&self.store, executor_id).await?;
         let address = Address::of(&self.store, executor_id, &document).await?;
-        let Some(Address { base, token: Some(token) }) = address else { return Ok(()) };
-        let told = self.http.post(format!("{base}/wake")).bearer_auth(token).timeout(PATIENCE).send().await;
-        if let Err(error) = told {
-            tracing::debug!(executor = executor_id, error = %error.without_url(), "an executor could not be told");
+        let Some(address) = address.filter(|address| address.token.is_some()) else { return Ok(()) };
+        let told = address.peer(&self.peers).send((Method::POST, "/wake"), Bytes::new(), PATIENCE).await;
+        if let Err(lost) = told {
+            tracing::debug!(executor = executor_id, error = lost.problem(), "an executor could not be told");
         }
         Ok(())
     }

@@ -28,8 +28,9 @@ mod wait;
 
 use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
+use crate::executors::address::{RESTART, RETRY};
 use crate::executors::wake::Wakes;
-use crate::http::Peers;
+use crate::http::{Lost, Peers};
 use crate::policies::registry::Registry;
 use crate::store::documents::{Collection, Document};
 use axum::http::{Method, Response};
@@ -41,7 +42,7 @@ use fleet::{Fleet, Service};
 use route::Route;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::futures::Notified;
 
 pub(crate) const FUNCTIONS: Collection = Collection {
@@ -62,11 +63,6 @@ pub(crate) const FUNCTIONS: Collection = Collection {
     exists: Code::FunctionExists,
 };
 
-/// How long a call waits for another server to take its function over: one that is told to stop leaves it within moments.
-const HANDOVER: Duration = Duration::from_secs(5);
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// The functions that this process can call: its own executor's, and through their executors all others.
 pub(crate) struct Functions {
     registry: Arc<Registry>,
@@ -85,12 +81,17 @@ enum Place {
 }
 
 impl Functions {
-    pub(crate) fn new(registry: Arc<Registry>, fleet: Arc<Fleet>, wakes: Arc<Wakes>) -> Self {
-        let peers = Peers::new(registry.http.clone());
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        fleet: Arc<Fleet>,
+        wakes: Arc<Wakes>,
+        peers: Arc<Peers>,
+    ) -> Self {
         Self { registry, fleet, wakes, peers, routes: DashMap::new() }
     }
 
-    /// Calls a function: its input is checked, a replica evaluates it, its output is checked.
+    /// Calls a function: its input is checked, a replica evaluates it, its output is checked. A call waits for a while when
+    /// its function is on its way to another server, or its executor is being started anew.
     ///
     /// # Errors
     /// 404 when there is no such function, 422 when the input does not fit, 429 when its queue is full, 502 when the
@@ -99,11 +100,11 @@ impl Functions {
         if let Some(service) = self.fleet.service(name) {
             return service.call(input).await;
         }
-        let end = Instant::now() + HANDOVER;
+        let end = Instant::now() + RESTART;
         loop {
             match self.find_and_call(name, input).await {
                 Err(error) if route::is_moving(&error) && Instant::now() < end => {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(RETRY).await;
                 }
                 done => return done,
             }
@@ -163,14 +164,15 @@ impl Functions {
     ) -> Result<T, ApiError> {
         let Place::There(route) = self.place(name).await? else { return Err(route::moved(name)) };
         match route.send((method.clone(), path), body.clone()).await {
-            Err(lost @ route::Lost::Untouched(_)) => {
-                self.routes.remove(name);
+            Err(lost) if lost.is_untouched() => {
+                // Another call that waits may just have found the way anew.
+                self.routes.remove_if(name, |_, route| route.age() >= RETRY);
                 match self.place(name).await? {
                     Place::There(other) if !other.is_same(&route) => {
                         let sent = other.send((method, path), body).await;
                         self.read(&other, sent).await
                     }
-                    Place::There(_) => Err(route.unreachable(&self.registry.store, &lost).await),
+                    Place::There(_) => Err(route.unreachable(&self.registry.store, lost).await),
                     Place::Here(_) => Err(route::moved(name)),
                 }
             }
@@ -181,11 +183,11 @@ impl Functions {
     async fn read<T: serde::de::DeserializeOwned>(
         &self,
         route: &Route,
-        sent: Result<Response<Bytes>, route::Lost>,
+        sent: Result<Response<Bytes>, Lost>,
     ) -> Result<T, ApiError> {
         match sent {
             Ok(response) => route::read(&response),
-            Err(lost) => Err(route.unreachable(&self.registry.store, &lost).await),
+            Err(lost) => Err(route.unreachable(&self.registry.store, lost).await),
         }
     }
 

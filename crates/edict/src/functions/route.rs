@@ -4,15 +4,16 @@ use super::fleet::Fleet;
 use crate::error::{ApiError, Code};
 use crate::executors::address::Address;
 use crate::executors::{EXECUTORS, status};
-use crate::http::{Lost as NoAnswer, Peer, Peers};
+use crate::http::{Lost, Peer, Peers};
 use crate::store::Store;
-use axum::http::{Method, Response, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, Response, header};
 use bytes::Bytes;
 use edict_client::records::{ExecutorStatus, Function};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a route is taken for true unless a change is announced: what is not announced is an executor's new address.
@@ -22,7 +23,8 @@ const ALLOWANCE: Duration = Duration::from_secs(120);
 /// Tells a server that it is asked by another one, so that two that each take the other for the holder do not go on
 /// asking each other.
 pub(super) const PASSED_ON: &str = "x-edict-passed-on";
-/// The reason in an error's details when nothing was carried out and another server is about to take the function over.
+/// The reason in an error's details when nothing was carried out, and another server is about to take the function over or
+/// its executor is being started anew.
 const MOVING: &str = "moving";
 
 /// Where requests for a function go.
@@ -30,22 +32,18 @@ pub(super) struct Route {
     /// None for the server that runs the functions of `local`.
     executor_id: Option<String>,
     peer: Peer,
+    /// Whether the executor was heard of lately.
+    heard: bool,
     limit: Duration,
     found: Instant,
+    /// Its executor's status has been written.
+    told: AtomicBool,
 }
 
 /// A reply's envelope.
 #[derive(Deserialize)]
 pub(super) struct Reply<T> {
     pub(super) data: T,
-}
-
-/// Why there is no answer.
-pub(super) enum Lost {
-    /// The request has not been carried out.
-    Untouched(&'static str),
-    /// It may have been.
-    Broken(&'static str),
 }
 
 impl Route {
@@ -59,9 +57,9 @@ impl Route {
         let id = function.function_executor_id.as_str();
         let document =
             EXECUTORS.find(store, id).await?.ok_or_else(|| away(id, "it is no longer registered"))?;
-        let Address { base, token } =
+        let address =
             Address::of(store, id, &document).await?.ok_or_else(|| away(id, "it has no address yet"))?;
-        Ok(Self::new(Some(id.to_owned()), peers.peer(&base, &token.unwrap_or_default()), function))
+        Ok(Self::new(Some(id.to_owned()), address.peer(peers), address.heard, function))
     }
 
     /// # Errors
@@ -76,43 +74,40 @@ impl Route {
             None => None,
         };
         let holder = holder.ok_or_else(|| moved(&function.function_id))?;
-        Ok(Self::new(None, peers.peer(&holder.address, &holder.token), function))
+        Ok(Self::new(None, peers.peer(&holder.address, &holder.token), true, function))
     }
 
-    fn new(executor_id: Option<String>, peer: Peer, function: &Function) -> Self {
+    fn new(executor_id: Option<String>, peer: Peer, heard: bool, function: &Function) -> Self {
         let limits = function.function_policy_data.get("execution_limits");
         let limit = limits.and_then(|limits| limits.get("timeout_ms")).and_then(Value::as_u64);
         let limit = limit.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
-        Self { executor_id, peer: peer.header(PASSED_ON, "1"), limit, found: Instant::now() }
+        let passed_on = (HeaderName::from_static(PASSED_ON), HeaderValue::from_static("1"));
+        let peer = peer.header(passed_on.0, passed_on.1);
+        Self { executor_id, peer, heard, limit, found: Instant::now(), told: AtomicBool::new(false) }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
-        self.found.elapsed() < FRESH
+        self.age() < FRESH
+    }
+
+    /// How long ago it was found.
+    pub(super) fn age(&self) -> Duration {
+        self.found.elapsed()
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.peer.is_same(&other.peer)
     }
 
-    /// Sends a request; any answer but one that says that it was not let in is an answer.
+    /// Sends a request.
     pub(super) async fn send(&self, request: (Method, &str), body: Bytes) -> Result<Response<Bytes>, Lost> {
-        match self.peer.send(request, body, self.limit).await {
-            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                Err(Lost::Untouched("it does not take this server's token"))
-            }
-            Ok(response) => Ok(response),
-            Err(NoAnswer::Unsent) => Err(Lost::Untouched("it cannot be connected to")),
-            Err(NoAnswer::Late) => Err(Lost::Broken("it did not answer in time")),
-            Err(NoAnswer::Broken) => Err(Lost::Broken("it ended before it answered")),
-        }
+        self.peer.send(request, body, self.limit).await
     }
 
     /// The error for a process that does not answer; an executor's status follows.
-    pub(super) async fn unreachable(&self, store: &Store, lost: &Lost) -> ApiError {
-        let (problem, reason) = match lost {
-            Lost::Untouched(problem) => (problem, Some(MOVING)),
-            Lost::Broken(problem) => (problem, None),
-        };
+    pub(super) async fn unreachable(&self, store: &Store, lost: Lost) -> ApiError {
+        let problem = lost.problem();
+        let reason = (lost.is_untouched() && self.heard).then(|| json!({"reason": MOVING}));
         let Some(id) = &self.executor_id else {
             return ApiError::new(
                 Code::FunctionUnavailable,
@@ -120,13 +115,16 @@ impl Route {
                     "the server that runs the functions of `local` cannot be reached: {problem}; try again"
                 ),
             )
-            .details(reason.map(|reason| json!({"reason": reason})))
+            .details(reason)
             .retry_after(Duration::from_secs(1));
         };
-        if let Err(error) = status::set(store, id, ExecutorStatus::Unreachable).await {
+        // Once for all calls that find out: they may be many, and try again.
+        if !self.told.swap(true, Ordering::Relaxed)
+            && let Err(error) = status::set(store, id, ExecutorStatus::Unreachable).await
+        {
             return error;
         }
-        away(id, problem)
+        away(id, problem).details(reason)
     }
 }
 
@@ -148,9 +146,11 @@ pub(super) fn moved(name: &str) -> ApiError {
     .retry_after(Duration::from_secs(1))
 }
 
-/// Whether a call was not carried out because its function is on its way from one server to another.
+/// Whether a call was not carried out because its function is on its way from one server to another, or its executor is being
+/// started anew.
 pub(super) fn is_moving(error: &ApiError) -> bool {
-    error.code() == Code::FunctionUnavailable && error.reason() == Some(MOVING)
+    matches!(error.code(), Code::FunctionUnavailable | Code::ExecutorUnreachable)
+        && error.reason() == Some(MOVING)
 }
 
 /// Reads an answer: its body, or the refusal that it holds.

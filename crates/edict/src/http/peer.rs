@@ -2,7 +2,7 @@
 //! they cost no more than they must.
 
 use super::link::{Failure, Link};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use dashmap::DashMap;
 use http_body_util::{BodyExt, Full};
@@ -45,10 +45,29 @@ pub(crate) struct Peer {
 pub(crate) enum Lost {
     /// The request has not been sent.
     Unsent,
+    /// The process does not take the token: it was started anew, or another one has its address.
+    NotLetIn,
     /// It was sent, and the time is up.
     Late,
     /// The connection ended in the middle.
     Broken,
+}
+
+impl Lost {
+    /// Whether nothing of the request was carried out, so that it may be sent again.
+    pub(crate) const fn is_untouched(self) -> bool {
+        matches!(self, Self::Unsent | Self::NotLetIn)
+    }
+
+    /// What the other process did, or did not, as the end of a sentence.
+    pub(crate) const fn problem(self) -> &'static str {
+        match self {
+            Self::Unsent => "it cannot be connected to",
+            Self::NotLetIn => "it does not take this server's token",
+            Self::Late => "it did not answer in time",
+            Self::Broken => "it ended before it answered",
+        }
+    }
 }
 
 impl Peers {
@@ -139,8 +158,8 @@ impl Peers {
 
 impl Peer {
     /// The same, with a header on every request.
-    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 
@@ -156,9 +175,13 @@ impl Peer {
         body: Bytes,
         limit: Duration,
     ) -> Result<Response<Bytes>, Lost> {
-        match &self.address {
-            Some(address) => self.send_directly(address, (method, path), body, limit).await,
-            None => self.send_by_client((method, path), body, limit).await,
+        let answer = match &self.address {
+            Some(address) => self.send_directly(address, (method, path), body, limit).await?,
+            None => self.send_by_client((method, path), body, limit).await?,
+        };
+        match answer.status() {
+            StatusCode::UNAUTHORIZED => Err(Lost::NotLetIn),
+            _ => Ok(answer),
         }
     }
 
@@ -286,12 +309,13 @@ mod tests {
 
     #[tokio::test]
     async fn headers_and_large_bodies_arrive() {
-        let peer = peers().peer(&serve().await, "secret").header("x-edict-test", "1");
+        let test = HeaderName::from_static("x-edict-test");
+        let peer = peers().peer(&serve().await, "secret").header(test.clone(), HeaderValue::from_static("1"));
         let body = Bytes::from(vec![b'x'; 8 << 20]);
         for _ in 0..2 {
             let answer = peer.send((Method::POST, "/echo"), body.clone(), PATIENCE).await.unwrap();
             assert_eq!(answer.headers()["authorization"], "Bearer secret");
-            assert_eq!(answer.headers()["x-edict-test"], "1");
+            assert_eq!(answer.headers()[&test], "1");
             assert!(*answer.body() == body, "another body came back");
         }
     }

@@ -5,12 +5,13 @@
 //! the pod could not, and what became of pods that cannot tell anything any more.
 
 use super::pod;
+use super::source::held;
 use crate::error::{ApiError, Code};
 use crate::executors::pods::Pods;
 use crate::store::Statement;
 use edict_client::Client;
 use edict_client::records::{
-    AttemptEnd, AttemptLog, ClaimedJob, FinishAttempt, JobStatus, RunFault, Seconds,
+    AttemptEnd, AttemptLog, ClaimedJob, FinishAttempt, JobStatus, RunFault, Seconds, WaitingJob,
 };
 use edict_kube::{Fault, JobEnd, JobPod, Problem, ProblemKind};
 use serde_json::json;
@@ -79,7 +80,7 @@ impl Cluster {
         }
         let end = tokio::select! {
             end = self.pods.workloads.job_ended(job_id, attempt) => end,
-            never = self.tell_what_it_waits_for(job_id, attempt) => match never {},
+            never = self.tell_what_it_waits_for(claimed) => match never {},
         };
         let outcome = self.outcome(claimed, end).await;
         if let Err(error) = self.pods.workloads.forget_job_secret(job_id, attempt).await {
@@ -135,16 +136,26 @@ impl Cluster {
         }
     }
 
-    /// Logs what keeps a pod from starting, whenever it is something else: its job only says that it runs until its time is up.
-    async fn tell_what_it_waits_for(&self, job_id: &str, attempt: u32) -> Infallible {
-        let mut told = None;
+    /// Tells what keeps a pod from starting, whenever it is something else.
+    async fn tell_what_it_waits_for(&self, claimed: &ClaimedJob) -> Infallible {
+        let job = &claimed.job;
+        let mut told = job.waiting_for.clone();
         loop {
-            tokio::time::sleep(START).await;
-            let waits = self.pods.workloads.job_waits(job_id, attempt).await;
-            if let Some(problem) = waits.as_ref().filter(|_| waits != told) {
-                tracing::warn!(job = job_id, attempt, problem = problem.message, "the pod of a job waits");
+            // What is told may have passed.
+            tokio::time::sleep(if told.is_some() { AGAIN } else { START }).await;
+            let waits = self.pods.workloads.job_waits(&job.job_id, job.attempts).await;
+            let waiting_for = waits.map(|problem| problem.message);
+            if waiting_for == told {
+                continue;
             }
-            told = waits;
+            if let Some(problem) = &waiting_for {
+                tracing::warn!(job = job.job_id, attempt = job.attempts, problem, "the pod of a job waits");
+            }
+            let waiting = WaitingJob { held: held(claimed), waiting_for };
+            match self.client.wait_job(&job.executor_id, &waiting).await {
+                Ok(_) => told = waiting.waiting_for,
+                Err(error) => tracing::debug!(job = job.job_id, %error, "what a job waits for is told later"),
+            }
         }
     }
 

@@ -23,6 +23,7 @@ mod settle;
 pub(crate) mod source;
 pub(crate) mod submit;
 mod waiters;
+pub(crate) mod waiting;
 pub(crate) mod worker;
 mod writer;
 

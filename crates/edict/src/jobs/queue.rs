@@ -188,6 +188,7 @@ impl Queue {
     ) -> Result<Option<Arc<RawValue>>, ApiError> {
         let Found { mut job, revision, lost, excused } = found;
         let was = job.job_status;
+        job.waiting_for = None;
         let returned = i64::from(matches!(change, Change::End(AttemptEnd::Returned)));
         let change = match change {
             Change::End(AttemptEnd::Lost) => Change::Lost,

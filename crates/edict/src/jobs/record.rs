@@ -49,6 +49,7 @@ pub(super) fn from_request(
         policy_rule_settings: request.policy_rule_settings.unwrap_or_default(),
         node_selector: request.node_selector,
         node_id,
+        waiting_for: None,
         inputs: request.inputs,
         timeout: request.timeout,
         backoff_limit: request.backoff_limit.unwrap_or(0),

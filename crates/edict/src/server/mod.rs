@@ -20,6 +20,7 @@ use crate::functions::Functions;
 use crate::functions::fleet::Fleet;
 use crate::functions::fleet::tenure::Tenure;
 use crate::graphs::Graphs;
+use crate::http::Peers;
 use crate::jobs::Jobs;
 use crate::jobs::queue::Queue;
 use crate::jobs::source::Source;
@@ -148,7 +149,8 @@ async fn build(
     let tokens = tokens.with_scopes(Arc::clone(&scopes));
     let (registry, runner) = assemble(settings, store.clone(), &settings.data_dir, own_urls).await?;
     let common = common(settings, tokens, metrics);
-    let wakes = Wakes::new(store.clone(), registry.http.clone());
+    let peers = Peers::new(registry.http.clone());
+    let wakes = Wakes::new(store.clone(), Arc::clone(&peers));
     let home = Arc::clone(&runner.home);
     let fleet = Fleet::new((Arc::clone(&runner), None), home, Some(tenure), wakes.local.clone(), settings);
     let log = DecisionLog::open(settings, store.clone()).map_err(ServeError::DecisionLog)?;
@@ -169,7 +171,8 @@ async fn build(
     Ok(App::new(Shared {
         settings: settings.clone(),
         http: registry.http.clone(),
-        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes)),
+        peers: Arc::clone(&peers),
+        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes, peers)),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         decisions,
         audit,

@@ -151,8 +151,6 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     let dead = Instant::now();
     // A call that fails is noticed at once.
-    let reply = app.run_on("called", &uri, json!(0)).await;
-    assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     assert!(reply.1["message"].as_str().unwrap().contains("`called`"), "{}", reply.1);
     let (_, record) = app.get("/executor/called").await;
     assert_eq!(record["data"]["executor_status"], "unreachable", "{record}");
@@ -163,6 +161,9 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     // Silence takes a little longer.
     until(&app, "silent", "unreachable").await;
     assert!(dead.elapsed() < Duration::from_secs(15), "it took {:?}", dead.elapsed());
+    // What cannot be sent waits for a while.
+    let reply = app.run_on("called", &uri, json!(0)).await;
+    assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     // `called`'s own id is free again, since its predecessor is silent.
     for executor in [&mut called, &mut polite] {
         executor.restart();
@@ -170,6 +171,15 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     for id in ["called", "polite"] {
         until(&app, id, "healthy").await;
         assert_eq!(app.run_on(id, &uri, json!(0)).await.0, 200);
+    }
+    // A run waits for an executor that is started anew, whether it said goodbye or not.
+    assert!(polite.stop(), "{}", polite.log());
+    called.kill();
+    for (id, executor) in [("called", &mut called), ("polite", &mut polite)] {
+        let zero = json!(0);
+        let restart = async { tokio::task::block_in_place(|| executor.restart()) };
+        let (reply, ()) = tokio::join!(app.run_on(id, &uri, zero), restart);
+        assert_eq!(reply.0, 200, "{}", reply.1);
     }
     assert!(silent.left_behind().is_empty(), "{:?}", silent.left_behind());
 }

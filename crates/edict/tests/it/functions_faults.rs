@@ -268,7 +268,7 @@ class AIOSv1PolicyRule:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_executor_is_502_until_it_is_back() {
+async fn a_killed_executor_is_waited_for_and_then_502_until_it_is_back() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
         let mut executor = TestApp::executor("e1", &app).start();
@@ -287,7 +287,12 @@ async fn a_killed_executor_is_502_until_it_is_back() {
             executor.kill();
         };
         let (reply, ()) = futures::future::join(caller, killer).await;
-        assert_eq!(reply.status(), 502);
+        assert_eq!(reply.status(), 502, "it may have been carried out");
+        // A call that was not carried out yet waits for it.
+        let restart = async { tokio::task::block_in_place(|| executor.restart()) };
+        let (reply, ()) = futures::future::join(app.call("f", json!("x")), restart).await;
+        assert_eq!(reply.0, 200, "{}", reply.1);
+        executor.kill();
         for (method, path) in [("POST", "/function/call_function/f"), ("GET", "/function/f/logs")] {
             let reply = app.send(method, path, "1").await;
             assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);

@@ -109,6 +109,12 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = ["logs", "-n", &self.made, "-l", "app.kubernetes.io/component=executor", "--tail=-1"];
+            let logs = self.namespace.command(&logs).output();
+            let logs = logs.map(|logs| String::from_utf8_lossy(&logs.stdout).into_owned());
+            eprintln!("--- log of the executor ---\n{}", logs.unwrap_or_default());
+        }
         let delete = ["delete", "namespace", &self.made, "--wait=false", "--ignore-not-found"];
         self.namespace.command(&delete).output().ok();
     }
@@ -285,6 +291,19 @@ async fn a_kubeconfig_without_the_rights_is_told_which() {
     let refused = site.send("POST", "/executor/edge/create-infra", &request).await;
     assert_eq!(refusal(&refused), (502, "cluster_refused"), "{refused:?}");
     assert!(refused.1["message"].as_str().unwrap().contains("may have expired"), "{refused:?}");
+
+    // One user's certificate of today, who may do nothing, and that of yesterday.
+    for (days, expected) in [(1, "create secrets"), (-1, "may have expired")] {
+        let Some((certificate, key)) = block_in_place(|| site.namespace.client_certificate("nobody", days))
+        else {
+            return;
+        };
+        unknown["users"][0]["user"] = json!({"client-certificate-data": certificate, "client-key-data": key});
+        let request = json!({"cluster_config": unknown, "namespace": site.made});
+        let refused = site.send("POST", "/executor/edge/create-infra", &request).await;
+        assert_eq!(refusal(&refused), (502, "cluster_refused"), "{refused:?}");
+        assert!(refused.1.to_string().contains(expected), "{refused:?}");
+    }
 }
 
 /// A kubeconfig whose user is this.

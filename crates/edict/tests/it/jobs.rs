@@ -24,13 +24,18 @@ impl TestApp {
 
     /// Waits until a job is in this state; returns its record.
     pub(crate) async fn job_is(&self, job_id: &str, status: &str) -> Value {
+        self.job_until(job_id, |job| job["job_status"] == status).await
+    }
+
+    /// A job's record, once it is as expected.
+    pub(crate) async fn job_until(&self, job_id: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let job = self.get(&format!("/jobs/{job_id}")).await.1["data"].take();
-            if job["job_status"] == status {
+            if holds(&job) {
                 return job;
             }
-            assert!(Instant::now() < end, "it is not {status}: {job}");
+            assert!(Instant::now() < end, "it is not as expected: {job}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

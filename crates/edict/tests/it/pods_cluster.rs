@@ -92,11 +92,13 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     let waiting = site.waiting("waiting").await;
     let jobs = [site.job(&waiting).await, site.job(&waiting).await];
     site.app.begun(&waiting, 2).await;
+    let executor = ["-l", "app.kubernetes.io/component=executor"];
     block_in_place(|| {
-        let executor = ["-l", "app.kubernetes.io/component=executor"];
         let kill = ["delete", "pods", "--grace-period=0", "--force"];
         site.kubectl(&[&kill[..], &executor].concat());
     });
+    // A call waits for it.
+    assert_eq!(site.app.called("packaged", json!({})).await[0], first[0], "the same pod");
     site.app.go(&waiting).await;
     for job in &jobs {
         let job = site.app.over(job).await;
@@ -106,6 +108,22 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     let later = site.job(&waiting).await;
     assert_eq!(site.app.over(&later).await["job_output_data"], 3);
     assert_eq!(site.answers("packaged").await[0], first[0], "the same pod");
+
+    // One that is started anew in an orderly way loses none.
+    let deployment = block_in_place(|| {
+        let name = site.kubectl(&[&["get", "deployment", "-o", "name"][..], &executor].concat());
+        site.kubectl(&["rollout", "restart", name.trim()]);
+        name
+    });
+    let mut rollout = site.namespace.command(&["rollout", "status", deployment.trim(), "-n", &site.made]);
+    let mut rollout = rollout.stdout(Stdio::null()).spawn().unwrap();
+    let ended = loop {
+        assert_eq!(site.app.called("packaged", json!({})).await[0], first[0], "the same pod");
+        if let Some(ended) = rollout.try_wait().unwrap() {
+            break ended;
+        }
+    };
+    assert!(ended.success(), "it does not come back: {ended}");
 
     // What it leaves undone waits for whoever has its name next.
     site.app.context(&waiting, json!({"op": "delete", "key": "go"})).await;

@@ -303,16 +303,17 @@ async fn an_image_that_cannot_be_pulled_fails_the_job_with_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_quota_makes_jobs_wait() {
+async fn a_full_quota_makes_jobs_wait_and_they_say_so() {
     let Some(pods) = block_in_place(Pods::start) else { return };
     let uri = pods.counting().await;
     pods.namespace.kubectl(&["create", "quota", "none", "--hard=pods=0"]);
-    let id = pods.submit(&uri, json!({"says": "at last"})).await;
-    // Its job says no more than that it runs: the reason is the executor's to tell.
-    pods.namespace
-        .wait_for("the executor tells why", || pods.executor.log().contains("exceeded quota: none"));
-    assert_eq!(pods.app.get(&format!("/jobs/{id}")).await.1["data"]["job_status"], "running");
+    let id = pods.submit(&uri, json!({"says": "at last", "waits": true})).await;
+    let waits = |job: &Value| job["waiting_for"].as_str().is_some_and(|why| why.contains("quota: none"));
+    let job = pods.app.job_until(&id, waits).await;
+    assert_eq!(job["job_status"], "running", "{job}");
     pods.namespace.kubectl(&["delete", "quota", "none"]);
+    pods.app.job_until(&id, |job| job["waiting_for"].is_null()).await;
+    pods.app.go(&uri).await;
     assert_eq!(pods.app.over(&id).await["job_output_data"], "at last");
 }
 

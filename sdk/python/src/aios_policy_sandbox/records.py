@@ -180,6 +180,7 @@ class Job(TypedDict, total=False):
     policy_rule_settings: dict[str, Any]
     node_selector: dict[str, str]
     node_id: Optional[str]
+    waiting_for: Optional[str]
     inputs: Any
     timeout: Optional[float]
     backoff_limit: int

@@ -36,6 +36,7 @@ const FIELDS: &[&str] = &[
     "executor_id",
     "node_selector",
     "node_id",
+    "waiting_for",
     "timeout",
     "backoff_limit",
     "attempts",

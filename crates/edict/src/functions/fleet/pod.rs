@@ -84,11 +84,12 @@ impl Pod {
         let body = Bytes::copy_from_slice(input.get().as_bytes());
         let response = match self.peer.send((Method::POST, "/call"), body, self.limit).await {
             Ok(response) => response,
-            Err(Lost::Unsent) => return Err(Unanswered::Untouched),
+            // Also one that is not the one which its address belonged to before.
+            Err(lost) if lost.is_untouched() => return Err(Unanswered::Untouched),
             Err(lost) => return Err(Unanswered::Failed(self.broken(lost))),
         };
-        // It is leaving, or not the one that its address belonged to before.
-        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::SERVICE_UNAVAILABLE) {
+        // It is leaving.
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             return Err(Unanswered::Untouched);
         }
         let reply: Reply<Box<RawValue>> = route::read(&response).map_err(Unanswered::Failed)?;
@@ -135,7 +136,7 @@ impl Pod {
     fn broken(&self, lost: Lost) -> ApiError {
         let (code, problem) = match lost {
             Lost::Late => (Code::PolicyTimeout, "did not answer in time"),
-            Lost::Unsent | Lost::Broken => (Code::PolicyCrashed, "ended before it answered"),
+            Lost::Unsent | Lost::NotLetIn | Lost::Broken => (Code::PolicyCrashed, "ended before it answered"),
         };
         ApiError::new(code, format!("the replica in pod `{}` {problem}", self.name))
     }
