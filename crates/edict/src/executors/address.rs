@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How long after an executor was last heard of requests wait for it: it is being started anew. One that was killed gets its id
 /// back after [`SILENCE`](super::status::SILENCE).
-pub(crate) const RESTART: Duration = Duration::from_secs(20);
+pub(crate) const RESTART: Duration = Duration::from_secs(30);
 /// How often it tries.
 pub(crate) const RETRY: Duration = Duration::from_millis(100);
 

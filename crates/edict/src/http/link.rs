@@ -8,13 +8,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 use tokio::net::{TcpStream, ToSocketAddrs};
+
+/// How long the other end may be silent, on the level of TCP, before the connection counts as broken.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// An open connection.
 pub(super) struct Link {
@@ -37,6 +42,7 @@ impl Link {
         let stream = TcpStream::connect(address).await?;
         // A request is one write, or a few: none waits for an acknowledgement of the one before.
         stream.set_nodelay(true)?;
+        notice_silence(&stream)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         Ok(Self { sender, connection, note: Arc::default(), ended: false })
     }
@@ -91,6 +97,17 @@ impl Link {
         })
         .await
     }
+}
+
+/// Ends a connection whose other end has vanished without a word, such as with its node: what is sent is acknowledged, and so
+/// are probes while nothing is.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX))?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENCE / 4)?;
+    sockopt::set_tcp_keepintvl(stream, SILENCE / 4)?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
 }
 
 /// Remembers that something wanted to be polled again.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a process may take to answer the first request on a connection, which asks whether it is there.
+const GREETING: Duration = Duration::from_secs(3);
 /// How long a connection that nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -199,7 +201,7 @@ impl Peer {
         loop {
             let (mut link, fresh) = match self.peers.take(address) {
                 Some(link) => (link, false),
-                None => (connect(address).await?, true),
+                None => (self.connect(address).await?, true),
             };
             match tokio::time::timeout(limit, link.exchange(request)).await {
                 Ok(Ok(answer)) => {
@@ -212,6 +214,24 @@ impl Peer {
                 Ok(Err(Failure::Broken)) => return Err(Lost::Broken),
                 Err(_) => return Err(Lost::Late),
             }
+        }
+    }
+
+    /// Opens a connection, and sees that a process answers on it. The kernel alone takes connections for a process that does not,
+    /// and for one that only keeps a port taken, as kube-proxy does in Kubernetes 1.20: a request would wait there for its whole
+    /// time, without anybody's knowing that nothing of it has been carried out.
+    async fn connect(&self, (host, port): &(String, u16)) -> Result<Link, Lost> {
+        let opened = tokio::time::timeout(CONNECT, Link::open((host.as_str(), *port))).await;
+        let mut link = opened.map_err(|_| Lost::Unsent)?.map_err(|_| Lost::Unsent)?;
+        let mut greeting = Request::new(Full::default());
+        *greeting.uri_mut() = Uri::from_static("/healthz");
+        if let Some(host) = self.headers.get(header::HOST) {
+            greeting.headers_mut().insert(header::HOST, host.clone());
+        }
+        let greeted = tokio::time::timeout(GREETING, link.exchange(greeting)).await;
+        match greeted {
+            Ok(Ok(_)) if link.is_open() => Ok(link),
+            _ => Err(Lost::Unsent),
         }
     }
 
@@ -235,13 +255,6 @@ impl Peer {
     }
 }
 
-async fn connect((host, port): &(String, u16)) -> Result<Link, Lost> {
-    match tokio::time::timeout(CONNECT, Link::open((host.as_str(), *port))).await {
-        Ok(Ok(link)) => Ok(link),
-        Ok(Err(_)) | Err(_) => Err(Lost::Unsent),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +265,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::pin::pin;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -320,12 +333,19 @@ mod tests {
         }
     }
 
+    /// Answers one request.
+    async fn answer(stream: &mut TcpStream) {
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "no request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+    }
+
     #[tokio::test]
     async fn what_is_lost_says_whether_it_was_sent() {
         let (listener, base) = listen().await;
         let gone = peer(&base);
         let read = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
+            answer(&mut stream).await;
             stream.read(&mut [0; 4096]).await.unwrap()
         });
         assert_eq!(get_text(&gone, "/").await, Err(Lost::Broken));
@@ -337,14 +357,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_sent_to_a_port_that_nobody_serves() {
+        let (_taken, base) = listen().await;
+        assert_eq!(get_text(&peer(&base), "/").await, Err(Lost::Unsent));
+    }
+
+    #[tokio::test]
     async fn a_request_finds_a_connection_that_ended_meanwhile_and_takes_another() {
         let (listener, base) = listen().await;
         let peer = peer(&base);
         let server = tokio::spawn(async move {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "no request");
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+                answer(&mut stream).await;
+                answer(&mut stream).await;
             }
         });
         assert_eq!(get_text(&peer, "/").await.unwrap(), "hi");

@@ -97,8 +97,6 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
         let kill = ["delete", "pods", "--grace-period=0", "--force"];
         site.kubectl(&[&kill[..], &executor].concat());
     });
-    // A call waits for it.
-    assert_eq!(site.app.called("packaged", json!({})).await[0], first[0], "the same pod");
     site.app.go(&waiting).await;
     for job in &jobs {
         let job = site.app.over(job).await;
@@ -109,7 +107,7 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     assert_eq!(site.app.over(&later).await["job_output_data"], 3);
     assert_eq!(site.answers("packaged").await[0], first[0], "the same pod");
 
-    // One that is started anew in an orderly way loses none.
+    // One that is started anew in an orderly way loses no call: each waits for it.
     let deployment = block_in_place(|| {
         let name = site.kubectl(&[&["get", "deployment", "-o", "name"][..], &executor].concat());
         site.kubectl(&["rollout", "restart", name.trim()]);
@@ -118,7 +116,10 @@ async fn an_executor_in_a_cluster_may_be_killed_in_the_middle() {
     let mut rollout = site.namespace.command(&["rollout", "status", deployment.trim(), "-n", &site.made]);
     let mut rollout = rollout.stdout(Stdio::null()).spawn().unwrap();
     let ended = loop {
-        assert_eq!(site.app.called("packaged", json!({})).await[0], first[0], "the same pod");
+        let (status, reply) = site.app.call("packaged", json!({})).await;
+        // On a busy machine a call's patience may end before: then it says that it was not carried out.
+        let untouched = status == 502 && reply["error"]["details"]["reason"] == "moving";
+        assert!(untouched || reply["data"][0] == first[0], "{reply}");
         if let Some(ended) = rollout.try_wait().unwrap() {
             break ended;
         }
