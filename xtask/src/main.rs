@@ -63,7 +63,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         // Most tests wait most of the time, for a cluster, a database or a process.
         let cores = std::thread::available_parallelism()?.get();
-        command.env("RUST_TEST_THREADS", (2 * cores).to_string());
+        command.env("RUST_TEST_THREADS", (3 * cores).to_string());
     }
     if let Some(cluster) = &cluster {
         command.env("EDICT_TEST_KUBECONFIG", &cluster.kubeconfig);

@@ -8,10 +8,7 @@ use edict_client::records::Executor;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after an executor was last heard of requests wait for it: it is being started anew. One that was killed gets its id
-/// back after [`SILENCE`](super::status::SILENCE).
-pub(crate) const RESTART: Duration = Duration::from_secs(30);
-/// How often it tries.
+/// How often a request that waits for an executor tries to reach it.
 pub(crate) const RETRY: Duration = Duration::from_millis(100);
 
 /// Where an executor serves, and what the policy system presents to it.
@@ -20,8 +17,8 @@ pub(crate) struct Address {
     pub(crate) base: String,
     /// None until its first heartbeat.
     pub(crate) token: Option<String>,
-    /// Whether it was heard of lately. One that is silent for longer does not come back in a moment.
-    pub(crate) heard: bool,
+    /// How long nothing was heard of it.
+    silence: Option<Duration>,
 }
 
 impl Address {
@@ -34,10 +31,15 @@ impl Address {
         let Some(host) = executor.executor_host_uri else { return Ok(None) };
         let sql = "SELECT token, seen_at FROM heartbeats WHERE executor_id = $1";
         let heartbeat = store.fetch_one::<(String, i64)>(Statement::new(sql).bind(id)).await?;
-        let since = crate::now_micros() - crate::micros(RESTART);
-        let heard = heartbeat.as_ref().is_some_and(|(_, seen_at)| *seen_at >= since);
+        let since = |seen_at: i64| u64::try_from(crate::now_micros() - seen_at).unwrap_or(0);
+        let silence = heartbeat.as_ref().map(|(_, seen_at)| Duration::from_micros(since(*seen_at)));
         let token = heartbeat.map(|(token, _)| token);
-        Ok(Some(Self { base: host.trim_end_matches('/').to_owned(), token, heard }))
+        Ok(Some(Self { base: host.trim_end_matches('/').to_owned(), token, silence }))
+    }
+
+    /// Whether one that cannot be reached is waited for: it may be on its way back.
+    pub(crate) fn may_return(&self, patience: Duration) -> bool {
+        self.silence.is_some_and(|silence| silence < patience)
     }
 
     pub(crate) fn peer(&self, peers: &Arc<Peers>) -> Peer {

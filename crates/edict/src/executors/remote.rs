@@ -1,6 +1,6 @@
 //! Passing a run on to an executor that is a process of its own.
 
-use super::address::{Address, RESTART, RETRY};
+use super::address::{Address, RETRY};
 use super::execute::Options;
 use super::{EXECUTORS, status};
 use crate::app::App;
@@ -34,7 +34,8 @@ pub(super) struct Call<'a> {
 pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) -> Result<Response, ApiError> {
     let store = &app.registry.store;
     let path = format!("/{}?logs={}", call.path, call.options.logs);
-    let end = Instant::now() + RESTART;
+    let patience = app.settings.executor_patience();
+    let end = Instant::now() + patience;
     loop {
         let document = EXECUTORS.get(store, id).await?;
         let policy = app.registry.compiled(call.uri).await?;
@@ -48,7 +49,7 @@ pub(super) async fn forward(app: &App, id: &str, call: Call<'_>, body: Bytes) ->
         let peer = peer.header(RequestId::HEADER, call.request_id.value());
         match peer.send((Method::POST, &path), body.clone(), limit).await {
             Ok(answer) => return Ok(relay(answer)),
-            Err(lost) if lost.is_untouched() && address.heard && Instant::now() < end => {
+            Err(lost) if lost.is_untouched() && address.may_return(patience) && Instant::now() < end => {
                 tokio::time::sleep(RETRY).await;
             }
             Err(lost) => {

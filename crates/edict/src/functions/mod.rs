@@ -28,7 +28,7 @@ mod wait;
 
 use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
-use crate::executors::address::{RESTART, RETRY};
+use crate::executors::address::RETRY;
 use crate::executors::wake::Wakes;
 use crate::http::{Lost, Peers};
 use crate::policies::registry::Registry;
@@ -42,7 +42,7 @@ use fleet::{Fleet, Service};
 use route::Route;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 
 pub(crate) const FUNCTIONS: Collection = Collection {
@@ -70,6 +70,8 @@ pub(crate) struct Functions {
     pub(crate) fleet: Arc<Fleet>,
     wakes: Arc<Wakes>,
     peers: Arc<Peers>,
+    /// How long a call waits for a function that is elsewhere, and cannot be reached there.
+    patience: Duration,
     /// Where the others are.
     routes: DashMap<String, Arc<Route>>,
 }
@@ -85,9 +87,9 @@ impl Functions {
         registry: Arc<Registry>,
         fleet: Arc<Fleet>,
         wakes: Arc<Wakes>,
-        peers: Arc<Peers>,
+        (peers, patience): (Arc<Peers>, Duration),
     ) -> Self {
-        Self { registry, fleet, wakes, peers, routes: DashMap::new() }
+        Self { registry, fleet, wakes, peers, patience, routes: DashMap::new() }
     }
 
     /// Calls a function: its input is checked, a replica evaluates it, its output is checked. A call waits for a while when
@@ -100,7 +102,7 @@ impl Functions {
         if let Some(service) = self.fleet.service(name) {
             return service.call(input).await;
         }
-        let end = Instant::now() + RESTART;
+        let end = Instant::now() + self.patience;
         loop {
             match self.find_and_call(name, input).await {
                 Err(error) if route::is_moving(&error) && Instant::now() < end => {
@@ -145,7 +147,7 @@ impl Functions {
             }
             Route::to_holder(&self.fleet, &self.peers, &function).await?
         } else {
-            Route::to_executor(&self.registry.store, &self.peers, &function).await?
+            Route::to_executor(&self.registry.store, (&self.peers, self.patience), &function).await?
         };
         let route = Arc::new(route);
         self.routes.insert(name.to_owned(), Arc::clone(&route));

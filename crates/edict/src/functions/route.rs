@@ -32,8 +32,8 @@ pub(super) struct Route {
     /// None for the server that runs the functions of `local`.
     executor_id: Option<String>,
     peer: Peer,
-    /// Whether the executor was heard of lately.
-    heard: bool,
+    /// Whether what cannot be reached is waited for.
+    may_return: bool,
     limit: Duration,
     found: Instant,
     /// Its executor's status has been written.
@@ -51,7 +51,7 @@ impl Route {
     /// 502 when the executor is gone or has no address.
     pub(super) async fn to_executor(
         store: &Store,
-        peers: &Arc<Peers>,
+        (peers, patience): (&Arc<Peers>, Duration),
         function: &Function,
     ) -> Result<Self, ApiError> {
         let id = function.function_executor_id.as_str();
@@ -59,7 +59,8 @@ impl Route {
             EXECUTORS.find(store, id).await?.ok_or_else(|| away(id, "it is no longer registered"))?;
         let address =
             Address::of(store, id, &document).await?.ok_or_else(|| away(id, "it has no address yet"))?;
-        Ok(Self::new(Some(id.to_owned()), address.peer(peers), address.heard, function))
+        let may_return = address.may_return(patience);
+        Ok(Self::new(Some(id.to_owned()), address.peer(peers), may_return, function))
     }
 
     /// # Errors
@@ -77,13 +78,13 @@ impl Route {
         Ok(Self::new(None, peers.peer(&holder.address, &holder.token), true, function))
     }
 
-    fn new(executor_id: Option<String>, peer: Peer, heard: bool, function: &Function) -> Self {
+    fn new(executor_id: Option<String>, peer: Peer, may_return: bool, function: &Function) -> Self {
         let limits = function.function_policy_data.get("execution_limits");
         let limit = limits.and_then(|limits| limits.get("timeout_ms")).and_then(Value::as_u64);
         let limit = limit.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
         let passed_on = (HeaderName::from_static(PASSED_ON), HeaderValue::from_static("1"));
         let peer = peer.header(passed_on.0, passed_on.1);
-        Self { executor_id, peer, heard, limit, found: Instant::now(), told: AtomicBool::new(false) }
+        Self { executor_id, peer, may_return, limit, found: Instant::now(), told: AtomicBool::new(false) }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -107,7 +108,7 @@ impl Route {
     /// The error for a process that does not answer; an executor's status follows.
     pub(super) async fn unreachable(&self, store: &Store, lost: Lost) -> ApiError {
         let problem = lost.problem();
-        let reason = (lost.is_untouched() && self.heard).then(|| json!({"reason": MOVING}));
+        let reason = (lost.is_untouched() && self.may_return).then(|| json!({"reason": MOVING}));
         let Some(id) = &self.executor_id else {
             return ApiError::new(
                 Code::FunctionUnavailable,

@@ -140,10 +140,13 @@ impl Cluster {
     async fn tell_what_it_waits_for(&self, claimed: &ClaimedJob) -> Infallible {
         let job = &claimed.job;
         let mut told = job.waiting_for.clone();
+        let mut pause = START;
         loop {
-            // What is told may have passed.
-            tokio::time::sleep(if told.is_some() { AGAIN } else { START }).await;
+            tokio::time::sleep(pause).await;
             let waits = self.pods.workloads.job_waits(&job.job_id, job.attempts).await;
+            // That this has passed is seen on the pod; why there is none has to be asked.
+            let is_seen = waits.as_ref().is_some_and(|problem| problem.kind == ProblemKind::Unschedulable);
+            pause = if is_seen { AGAIN } else { START };
             let waiting_for = waits.map(|problem| problem.message);
             if waiting_for == told {
                 continue;

@@ -172,7 +172,12 @@ async fn build(
         settings: settings.clone(),
         http: registry.http.clone(),
         peers: Arc::clone(&peers),
-        functions: Arc::new(Functions::new(Arc::clone(&registry), fleet, wakes, peers)),
+        functions: Arc::new(Functions::new(
+            Arc::clone(&registry),
+            fleet,
+            wakes,
+            (peers, settings.executor_patience()),
+        )),
         graphs: Arc::new(Graphs::new(registry.store.clone())),
         decisions,
         audit,

@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) max_upload_mb: usize,
     drain_seconds: u64,
     shutdown_grace_seconds: u64,
+    executor_patience_seconds: u64,
     pub(crate) assets_url: String,
     pub(crate) s3_endpoint: String,
     pub(crate) s3_region: String,
@@ -150,6 +151,11 @@ impl Settings {
     /// Time that running work gets to finish after SIGTERM.
     pub(crate) fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)
+    }
+
+    /// Time for which runs and calls wait for an executor that was heard of, and is away.
+    pub(crate) fn executor_patience(&self) -> Duration {
+        Duration::from_secs(self.executor_patience_seconds)
     }
 
     /// How large code archives may be.

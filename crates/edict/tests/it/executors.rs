@@ -127,7 +127,7 @@ async fn an_executor_serves_only_its_policy_system() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_follows_an_executor_that_dies_and_comes_back() {
-    let app = TestApp::start();
+    let app = TestApp::builder().setting("executor_patience_seconds", 1).start();
     let mut called = TestApp::executor("called", &app).start();
     let mut silent = TestApp::executor("silent", &app).start();
     let mut polite = TestApp::executor("polite", &app).start();
@@ -151,6 +151,8 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     let dead = Instant::now();
     // A call that fails is noticed at once.
+    let reply = app.run_on("called", &uri, json!(0)).await;
+    assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     assert!(reply.1["message"].as_str().unwrap().contains("`called`"), "{}", reply.1);
     let (_, record) = app.get("/executor/called").await;
     assert_eq!(record["data"]["executor_status"], "unreachable", "{record}");
@@ -161,9 +163,6 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
     // Silence takes a little longer.
     until(&app, "silent", "unreachable").await;
     assert!(dead.elapsed() < Duration::from_secs(15), "it took {:?}", dead.elapsed());
-    // What cannot be sent waits for a while.
-    let reply = app.run_on("called", &uri, json!(0)).await;
-    assert_eq!(refusal(&reply), (502, "executor_unreachable"), "{}", reply.1);
     // `called`'s own id is free again, since its predecessor is silent.
     for executor in [&mut called, &mut polite] {
         executor.restart();
@@ -172,16 +171,25 @@ async fn the_status_follows_an_executor_that_dies_and_comes_back() {
         until(&app, id, "healthy").await;
         assert_eq!(app.run_on(id, &uri, json!(0)).await.0, 200);
     }
-    // A run waits for an executor that is started anew, whether it said goodbye or not.
-    assert!(polite.stop(), "{}", polite.log());
-    called.kill();
-    for (id, executor) in [("called", &mut called), ("polite", &mut polite)] {
-        let zero = json!(0);
-        let restart = async { tokio::task::block_in_place(|| executor.restart()) };
-        let (reply, ()) = tokio::join!(app.run_on(id, &uri, zero), restart);
-        assert_eq!(reply.0, 200, "{}", reply.1);
-    }
     assert!(silent.left_behind().is_empty(), "{:?}", silent.left_behind());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_wait_for_an_executor_that_is_started_anew() {
+    let app = TestApp::start();
+    let mut executor = TestApp::executor("e1", &app).start();
+    let uri = app.add("echo", "return input_data").await;
+    assert_eq!(app.run_on("e1", &uri, json!(0)).await.0, 200);
+    for says_goodbye in [true, false] {
+        if says_goodbye {
+            assert!(executor.stop(), "{}", executor.log());
+        } else {
+            executor.kill();
+        }
+        let restart = async { tokio::task::block_in_place(|| executor.restart()) };
+        let (reply, ()) = tokio::join!(app.run_on("e1", &uri, json!("waits")), restart);
+        assert_eq!((reply.0, &reply.1["data"]), (200, &json!("waits")), "{}", reply.1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
