@@ -2,16 +2,47 @@
 
 use serde_json::{Value, json};
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait for something that a cluster does in seconds.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How many tests use the cluster at once, for each processor. A node that has to start and end pods for more takes minutes for
+/// each of them, and no more get done.
+const PLACES: usize = 2;
+
+/// Tests that use the cluster right now.
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static LEFT: Condvar = Condvar::new();
 
 /// Ends at once when it is told to: as process 1 it would not, without a handler.
 const WORK: &str = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";
+
+/// A place among the tests that use the cluster; free again when dropped.
+struct Place;
+
+impl Place {
+    /// Waits for one.
+    fn take() -> Self {
+        let places = PLACES * std::thread::available_parallelism().map_or(1, NonZero::get);
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |taken: &mut usize| *taken >= places;
+        *LEFT.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        LEFT.notify_one();
+    }
+}
 
 /// A namespace of a test's own; removed, with everything in it, when dropped.
 pub struct Namespace {
@@ -20,6 +51,7 @@ pub struct Namespace {
     image: String,
     cluster: Value,
     dir: TempDir,
+    _place: Place,
 }
 
 impl Namespace {
@@ -40,7 +72,7 @@ impl Namespace {
         let image =
             std::env::var("EDICT_TEST_IMAGE").unwrap_or_else(|_| "docker.io/library/busybox:1".to_owned());
         let (admin, dir) = (PathBuf::from(admin), TempDir::new().unwrap());
-        let mut namespace = Self { name, admin, image, cluster: Value::Null, dir };
+        let mut namespace = Self { name, admin, image, cluster: Value::Null, dir, _place: Place::take() };
         let config = namespace.kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]);
         let config: Value = serde_json::from_str(&config).unwrap();
         namespace.cluster = config["clusters"][0]["cluster"].clone();

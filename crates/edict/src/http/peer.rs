@@ -264,6 +264,7 @@ mod tests {
     use std::future::{pending, poll_fn};
     use std::net::SocketAddr;
     use std::pin::pin;
+    use std::process::{Child, Command, Stdio};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -360,6 +361,71 @@ mod tests {
     async fn nothing_is_sent_to_a_port_that_nobody_serves() {
         let (_taken, base) = listen().await;
         assert_eq!(get_text(&peer(&base), "/").await, Err(Lost::Unsent));
+    }
+
+    /// A machine, as far as the network is concerned: removed with its processes when dropped.
+    struct Machine {
+        name: String,
+        address: String,
+        server: Child,
+        _files: tempfile::TempDir,
+    }
+
+    impl Machine {
+        /// None, with a line that says so, where this process may not make any.
+        fn start() -> Option<Self> {
+            let id = std::process::id();
+            let name = format!("edict-{id}");
+            if !ip(&format!("netns add {name}")) {
+                eprintln!("skipped: only root makes network namespaces");
+                return None;
+            }
+            // The lower half of what is set apart for tests of networks.
+            let network = format!("198.18.{}", id % 256);
+            assert!(ip(&format!("link add {name} type veth peer name eth0 netns {name}")));
+            assert!(ip(&format!("addr add {network}.1/24 dev {name}")) && ip(&format!("link set {name} up")));
+            assert!(ip(&format!("-n {name} addr add {network}.2/24 dev eth0")));
+            assert!(ip(&format!("-n {name} link set eth0 up")));
+            let address = format!("{network}.2");
+            let files = tempfile::tempdir().unwrap();
+            std::fs::write(files.path().join("healthz"), "").unwrap();
+            let server = ["netns", "exec", &name, "python3", "-m", "http.server", "8000", "--bind", &address];
+            let server = Command::new("ip")
+                .args(server)
+                .args(["--protocol", "HTTP/1.1", "--directory"])
+                .arg(files.path())
+                .stderr(Stdio::null())
+                .spawn();
+            Some(Self { name, address, server: server.unwrap(), _files: files })
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            self.server.kill().ok();
+            self.server.wait().ok();
+            ip(&format!("link del {}", self.name));
+            ip(&format!("netns del {}", self.name));
+        }
+    }
+
+    fn ip(arguments: &str) -> bool {
+        let command = Command::new("ip").args(arguments.split(' ')).stderr(Stdio::null()).status();
+        command.is_ok_and(|status| status.success())
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_vanished_is_noticed_before_a_request_s_time_is_up() {
+        let Some(machine) = Machine::start() else { return };
+        let peer = peer(&format!("http://{}:8000", machine.address));
+        let end = Instant::now() + PATIENCE;
+        while get_text(&peer, "/").await.is_err() {
+            assert!(Instant::now() < end, "it does not serve");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(ip(&format!("-n {} link set eth0 down", machine.name)));
+        let sent = peer.send((Method::GET, "/"), Bytes::new(), 3 * PATIENCE).await;
+        assert_eq!(sent.unwrap_err(), Lost::Broken);
     }
 
     #[tokio::test]
