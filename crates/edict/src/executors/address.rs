@@ -14,7 +14,7 @@ pub(crate) const RETRY: Duration = Duration::from_millis(100);
 /// Where an executor serves, and what the policy system presents to it.
 pub(crate) struct Address {
     /// Without a slash at the end.
-    pub(crate) base: String,
+    base: String,
     /// None until its first heartbeat.
     pub(crate) token: Option<String>,
     /// How long nothing was heard of it.
@@ -32,8 +32,8 @@ impl Address {
         let sql = "SELECT token, seen_at FROM heartbeats WHERE executor_id = $1";
         let heartbeat = store.fetch_one::<(String, i64)>(Statement::new(sql).bind(id)).await?;
         let since = |seen_at: i64| u64::try_from(crate::now_micros() - seen_at).unwrap_or(0);
-        let silence = heartbeat.as_ref().map(|(_, seen_at)| Duration::from_micros(since(*seen_at)));
-        let token = heartbeat.map(|(token, _)| token);
+        let (token, silence) =
+            heartbeat.map(|(token, seen_at)| (token, Duration::from_micros(since(seen_at)))).unzip();
         Ok(Some(Self { base: host.trim_end_matches('/').to_owned(), token, silence }))
     }
 

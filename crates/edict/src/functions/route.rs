@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(2);
 const ALLOWANCE: Duration = Duration::from_secs(120);
 /// Tells a server that it is asked by another one, so that two that each take the other for the holder do not go on
 /// asking each other.
-pub(super) const PASSED_ON: &str = "x-edict-passed-on";
+pub(super) const PASSED_ON: HeaderName = HeaderName::from_static("x-edict-passed-on");
 /// The reason in an error's details when nothing was carried out, and another server is about to take the function over or
 /// its executor is being started anew.
 const MOVING: &str = "moving";
@@ -82,8 +82,7 @@ impl Route {
         let limits = function.function_policy_data.get("execution_limits");
         let limit = limits.and_then(|limits| limits.get("timeout_ms")).and_then(Value::as_u64);
         let limit = limit.map_or(Duration::from_secs(30), Duration::from_millis) + ALLOWANCE;
-        let passed_on = (HeaderName::from_static(PASSED_ON), HeaderValue::from_static("1"));
-        let peer = peer.header(passed_on.0, passed_on.1);
+        let peer = peer.header(PASSED_ON, HeaderValue::from_static("1"));
         Self { executor_id, peer, may_return, limit, found: Instant::now(), told: AtomicBool::new(false) }
     }
 

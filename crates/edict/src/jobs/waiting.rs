@@ -39,6 +39,10 @@ impl Queue {
     /// revision stays: it is what the attempt's runner reports with.
     async fn waits(&self, executor_id: &str, waiting: WaitingJob) -> Result<bool, ApiError> {
         let WaitingJob { held, waiting_for } = waiting;
+        // PostgreSQL takes no text with NUL; no job has such an id.
+        if held.job_id.contains('\0') {
+            return Ok(false);
+        }
         let why = waiting_for.map(|why| why.replace('\0', "").chars().take(LONGEST).collect::<String>());
         let set = match self.store.dialect() {
             Dialect::Sqlite => "json_set(doc, '$.waiting_for', $1)",
@@ -50,7 +54,7 @@ impl Queue {
         );
         let statement = Statement::new(sql)
             .bind(why)
-            .bind(held.job_id.replace('\0', ""))
+            .bind(held.job_id)
             .bind(i64::try_from(held.revision).unwrap_or(i64::MAX))
             .bind(executor_id);
         Ok(self.store.execute(statement).await? > 0)
