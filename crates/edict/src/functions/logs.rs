@@ -1,7 +1,8 @@
 //! `GET /function/<function_id>/logs`
 
+use super::Functions;
+use super::fleet::Service;
 use super::route::{PASSED_ON, Reply as Passed, moved};
-use super::{Functions, Place};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{ApiError, Code, ErrorBody};
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
 use edict_client::records::FunctionLog;
 use serde::Deserialize;
+use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// Lines that are returned unless the request says otherwise.
@@ -64,13 +66,8 @@ pub(crate) async fn logs(
 
 impl Functions {
     async fn logs(&self, name: &str, lines: usize) -> Result<Vec<FunctionLog>, ApiError> {
-        match self.place(name).await? {
-            Place::Here(service) => Ok(service.logs(lines).await),
-            Place::There(_) => {
-                let path = format!("/function/{name}/logs?limit={lines}");
-                let reply: Passed<_> = self.pass_on(name, (Method::GET, &path), Bytes::new()).await?;
-                Ok(reply.data)
-            }
-        }
+        let path = format!("/function/{name}/logs?limit={lines}");
+        let here = |service: Arc<Service>| async move { Ok(Passed { data: service.logs(lines).await }) };
+        Ok(self.reach(name, (Method::GET, &path, Bytes::new()), here).await?.data)
     }
 }

@@ -1,8 +1,8 @@
 //! `POST /function/management/<name>`
 
-use super::fleet::Answered;
+use super::Functions;
+use super::fleet::{Answered, Service};
 use super::route::{PASSED_ON, moved};
-use super::{Functions, Place};
 use crate::app::App;
 use crate::auth::Operator;
 use crate::error::{ApiError, ErrorBody};
@@ -10,9 +10,11 @@ use crate::http::{Body, Path};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
+use bytes::Bytes;
 use edict_client::records::{ManageFunction, ReplicaAnswer};
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Shape of a management command's reply.
@@ -61,14 +63,12 @@ pub(crate) async fn manage(
 
 impl Functions {
     async fn manage(&self, name: &str, command: ManageFunction) -> Result<ManageReply, ApiError> {
-        match self.place(name).await? {
-            Place::Here(service) => Ok(self.fleet.manage(&service, command).await?.into()),
-            Place::There(_) => {
-                let body = to_raw_value(&command).map_err(ApiError::internal)?;
-                let body = String::from(Box::<str>::from(body)).into();
-                let path = format!("/function/management/{name}");
-                self.pass_on(name, (Method::POST, &path), body).await
-            }
-        }
+        let body = Bytes::from(serde_json::to_vec(&command).map_err(ApiError::internal)?);
+        let path = format!("/function/management/{name}");
+        let command = &command;
+        let here = |service: Arc<Service>| async move {
+            Ok(self.fleet.manage(&service, command.clone()).await?.into())
+        };
+        self.reach(name, (Method::POST, &path, body), here).await
     }
 }

@@ -30,16 +30,17 @@ use crate::error::{ApiError, Code};
 use crate::executors::LOCAL;
 use crate::executors::address::RETRY;
 use crate::executors::wake::Wakes;
-use crate::http::{Lost, Peers};
+use crate::http::Peers;
 use crate::policies::registry::Registry;
 use crate::store::documents::{Collection, Document};
-use axum::http::{Method, Response};
+use axum::http::Method;
 use bytes::Bytes;
 use dashmap::DashMap;
 use edict_client::records::Function;
 use edict_filter::{Column, Kind, Table};
 use fleet::{Fleet, Service};
-use route::Route;
+use route::{Reply, Route};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ pub(crate) struct Functions {
     pub(crate) fleet: Arc<Fleet>,
     wakes: Arc<Wakes>,
     peers: Arc<Peers>,
-    /// How long a call waits for a function that is elsewhere, and cannot be reached there.
+    /// How long a request waits for a function that is elsewhere, and cannot be reached there.
     patience: Duration,
     /// Where the others are.
     routes: DashMap<String, Arc<Route>>,
@@ -102,26 +103,42 @@ impl Functions {
         if let Some(service) = self.fleet.service(name) {
             return service.call(input).await;
         }
+        let body = Bytes::copy_from_slice(input.get().as_bytes());
+        let path = format!("/function/call_function/{name}");
+        let here = |service: Arc<Service>| async move { Ok(Reply { data: service.call(input).await? }) };
+        Ok(self.reach(name, (Method::POST, &path, body), here).await?.data)
+    }
+
+    /// Does `here` with a function that runs in this process, and sends the request on where it runs in another one. What
+    /// cannot be carried out because the function is on its way to another server, or its executor is being started anew, is
+    /// tried again for a while.
+    async fn reach<T: DeserializeOwned, F: Future<Output = Result<T, ApiError>>>(
+        &self,
+        name: &str,
+        (method, path, body): (Method, &str, Bytes),
+        here: impl Fn(Arc<Service>) -> F,
+    ) -> Result<T, ApiError> {
         let end = Instant::now() + self.patience;
         loop {
-            match self.find_and_call(name, input).await {
+            let done = match self.place(name).await {
+                Ok(Place::Here(service)) => here(service).await,
+                Ok(Place::There(route)) => match route.send((method.clone(), path), body.clone()).await {
+                    Ok(response) => route::read(&response),
+                    Err(lost) if route.may_return(lost) && Instant::now() < end => {
+                        // Another request that waits may just have found the way anew.
+                        self.routes.remove_if(name, |_, route| route.age() >= RETRY);
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
+                    Err(lost) => return Err(route.unreachable(&self.registry.store, lost).await),
+                },
+                Err(error) => Err(error),
+            };
+            match done {
                 Err(error) if route::is_moving(&error) && Instant::now() < end => {
                     tokio::time::sleep(RETRY).await;
                 }
                 done => return done,
-            }
-        }
-    }
-
-    async fn find_and_call(&self, name: &str, input: &RawValue) -> Result<Box<RawValue>, ApiError> {
-        match self.place(name).await? {
-            Place::Here(service) => service.call(input).await,
-            Place::There(_) => {
-                let body = Bytes::copy_from_slice(input.get().as_bytes());
-                let path = format!("/function/call_function/{name}");
-                let reply: route::Reply<Box<RawValue>> =
-                    self.pass_on(name, (Method::POST, &path), body).await?;
-                Ok(reply.data)
             }
         }
     }
@@ -152,45 +169,6 @@ impl Functions {
         let route = Arc::new(route);
         self.routes.insert(name.to_owned(), Arc::clone(&route));
         Ok(Place::There(route))
-    }
-
-    /// Sends a request on to where the function runs.
-    ///
-    /// When that has another address or token by now (it was started anew), nothing of the request has been carried out,
-    /// and it is sent again to the new one.
-    async fn pass_on<T: serde::de::DeserializeOwned>(
-        &self,
-        name: &str,
-        (method, path): (Method, &str),
-        body: Bytes,
-    ) -> Result<T, ApiError> {
-        let Place::There(route) = self.place(name).await? else { return Err(route::moved(name)) };
-        match route.send((method.clone(), path), body.clone()).await {
-            Err(lost) if lost.is_untouched() => {
-                // Another call that waits may just have found the way anew.
-                self.routes.remove_if(name, |_, route| route.age() >= RETRY);
-                match self.place(name).await? {
-                    Place::There(other) if !other.is_same(&route) => {
-                        let sent = other.send((method, path), body).await;
-                        self.read(&other, sent).await
-                    }
-                    Place::There(_) => Err(route.unreachable(&self.registry.store, lost).await),
-                    Place::Here(_) => Err(route::moved(name)),
-                }
-            }
-            sent => self.read(&route, sent).await,
-        }
-    }
-
-    async fn read<T: serde::de::DeserializeOwned>(
-        &self,
-        route: &Route,
-        sent: Result<Response<Bytes>, Lost>,
-    ) -> Result<T, ApiError> {
-        match sent {
-            Ok(response) => route::read(&response),
-            Err(lost) => Err(route.unreachable(&self.registry.store, lost).await),
-        }
     }
 
     /// Tells those concerned that a function was deployed, updated or removed.

@@ -95,8 +95,10 @@ impl Route {
         self.found.elapsed()
     }
 
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.peer.is_same(&other.peer)
+    /// Whether a request that was lost on the way may be sent again in a while: nothing of it was carried out, and whoever
+    /// runs the function may be on its way back.
+    pub(super) const fn may_return(&self, lost: Lost) -> bool {
+        lost.is_untouched() && self.may_return
     }
 
     /// Sends a request.
@@ -107,7 +109,7 @@ impl Route {
     /// The error for a process that does not answer; an executor's status follows.
     pub(super) async fn unreachable(&self, store: &Store, lost: Lost) -> ApiError {
         let problem = lost.problem();
-        let reason = (lost.is_untouched() && self.may_return).then(|| json!({"reason": MOVING}));
+        let reason = self.may_return(lost).then(|| json!({"reason": MOVING}));
         let Some(id) = &self.executor_id else {
             return ApiError::new(
                 Code::FunctionUnavailable,

@@ -165,11 +165,6 @@ impl Peer {
         self
     }
 
-    /// Whether `other` is the same process, and is told the same.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.base == other.base && self.headers == other.headers
-    }
-
     /// Sends a request and reads its whole answer within `limit`. `path` begins with a slash and may have a query.
     pub(crate) async fn send(
         &self,

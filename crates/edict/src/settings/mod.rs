@@ -153,7 +153,7 @@ impl Settings {
         Duration::from_secs(self.shutdown_grace_seconds)
     }
 
-    /// Time for which runs and calls wait for an executor that was heard of, and is away.
+    /// Time for which requests wait for an executor that was heard of, and is away.
     pub(crate) fn executor_patience(&self) -> Duration {
         Duration::from_secs(self.executor_patience_seconds)
     }

@@ -268,17 +268,23 @@ class AIOSv1PolicyRule:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_wait_for_an_executor_that_is_started_anew() {
+async fn calls_and_commands_wait_for_an_executor_that_is_started_anew() {
     for database in Database::each() {
         let app = TestApp::builder().database(database).start();
         let mut executor = TestApp::executor("e1", &app).start();
         let uri = app.add("echo", "return input_data").await;
         app.deployed("e1", "f", &uri, json!({})).await;
+        let fragile = fragile(&app).await;
+        app.deployed("e1", "g", &fragile, json!({})).await;
         let calls = |number: u64| app.call("f", json!(number));
         assert_eq!(calls(0).await.0, 200);
         assert!(executor.stop(), "{}", executor.log());
         let restart = async { tokio::task::block_in_place(|| executor.restart()) };
-        let (replies, ()) = tokio::join!(futures::future::join_all((1..9).map(calls)), restart);
+        let replies = futures::future::join_all((1..9).map(calls));
+        let (command, logs) = (app.command("g", "bump", json!({})), app.get("/function/g/logs"));
+        let (replies, told, logs, ()) = tokio::join!(replies, command, logs, restart);
+        assert_eq!((told.0, logs.0), (200, 200), "{} {}", told.1, logs.1);
+        assert_eq!(app.get("/function/g/changes").await.1["data"]["version"], 1, "carried out once");
         for (number, (status, reply)) in (1..).zip(replies) {
             assert_eq!((status, &reply["data"]), (200, &json!(number)), "{reply}");
         }
