@@ -40,8 +40,7 @@ impl Queue {
         matches!(self.store, Store::Sqlite { .. })
     }
 
-    /// Renews a runner's lease; returns what it holds.
-    /// `lease` is how long it lasts.
+    /// Renews the lease of an executor's runner, for so long; returns what it holds.
     pub(super) async fn renew(
         &self,
         executor_id: &str,
@@ -52,12 +51,13 @@ impl Queue {
             let clock = clock(self.store.dialect());
             let sql = format!(
                 "INSERT INTO runners (runner_id, executor_id, seen_at, lease) VALUES ($1, $2, {clock}, $3) \
-                 ON CONFLICT (runner_id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease"
+                 ON CONFLICT (runner_id) DO UPDATE SET seen_at = excluded.seen_at, lease = excluded.lease \
+                 WHERE runners.executor_id = excluded.executor_id"
             );
             let statement = Statement::new(sql).bind(runner_id).bind(executor_id).bind(crate::micros(lease));
             self.store.execute(statement).await?;
         }
-        Ok(self.held(runner_id).await?)
+        Ok(self.held(executor_id, runner_id).await?)
     }
 
     /// Ends a runner's lease: it is going, and has given back what it had.

@@ -24,6 +24,6 @@ pub(crate) async fn log(
     LargeBody(log): LargeBody<AttemptLog>,
 ) -> Result<Data<Taken>, ApiError> {
     not_local(&executor_id)?;
-    let taken = app.jobs.queue.log(&log).await?;
+    let taken = app.jobs.queue.log_held(Some(&executor_id), &log).await?;
     Ok(Data::new(Taken { taken }))
 }

@@ -175,6 +175,15 @@ impl Queue {
         if found.revision != held.revision || found.job.executor_id != executor_id {
             return Ok(false);
         }
+        if log.as_ref().is_some_and(|log| log.job_id != held.job_id || log.attempt != found.job.attempts) {
+            return Err(ApiError::new(
+                Code::InvalidField,
+                format!(
+                    "field `log` must be of the attempt that has ended: `job_id` `{}`, `attempt` {}",
+                    held.job_id, found.job.attempts
+                ),
+            ));
+        }
         found.job.node_id = node_id.or(found.job.node_id);
         self.change(found, Change::End(end), log.as_ref()).await.map(|changed| changed.is_some())
     }
@@ -234,6 +243,23 @@ impl Queue {
         Ok(Some(record))
     }
 
+    /// [`log`](Self::log) for a runner of this executor, or of any when there is none; false when it no longer has the attempt.
+    pub(super) async fn log_held(
+        &self,
+        executor_id: Option<&str>,
+        log: &AttemptLog,
+    ) -> Result<bool, ApiError> {
+        let job = match self.find(&log.job_id).await {
+            Ok(found) => found.job,
+            Err(error) if error.code() == Code::JobNotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_held = job.job_status == JobStatus::Running
+            && job.attempts == log.attempt
+            && executor_id.is_none_or(|id| id == job.executor_id);
+        Ok(is_held && self.log(log).await?)
+    }
+
     /// Keeps what an attempt has logged so far.
     pub(super) async fn log(&self, log: &AttemptLog) -> Result<bool, ApiError> {
         self.writer.write(Write::Log(log_row(log)?)).await
@@ -264,10 +290,11 @@ impl Queue {
         }
     }
 
-    /// The jobs that a runner holds.
-    pub(super) async fn held(&self, runner_id: &str) -> Result<Vec<HeldJob>, StoreError> {
-        let sql = "SELECT key, revision FROM jobs WHERE runner_id = $1";
-        let rows = self.store.fetch::<(String, i64)>(Statement::new(sql).bind(runner_id)).await?;
+    /// The jobs that a runner of this executor holds.
+    pub(super) async fn held(&self, executor_id: &str, runner_id: &str) -> Result<Vec<HeldJob>, StoreError> {
+        let sql = "SELECT key, revision FROM jobs WHERE runner_id = $1 AND executor_id = $2";
+        let statement = Statement::new(sql).bind(runner_id).bind(executor_id);
+        let rows = self.store.fetch::<(String, i64)>(statement).await?;
         let held = |(job_id, revision): (String, i64)| HeldJob { job_id, revision: revision.unsigned_abs() };
         Ok(rows.into_iter().map(held).collect())
     }

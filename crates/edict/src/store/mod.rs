@@ -86,6 +86,15 @@ impl From<StoreError> for crate::error::ApiError {
                 )
                 .retry_after(std::time::Duration::from_secs(1))
             }
+            // PostgreSQL: character_not_in_repertoire and untranslatable_character, for what nobody looked at before.
+            StoreError::Other(sqlx::Error::Database(cause))
+                if matches!(cause.code().as_deref(), Some("22021" | "22P05")) =>
+            {
+                ApiError::new(
+                    Code::InvalidField,
+                    "a text of the request holds a NUL character, which the database cannot store; remove it",
+                )
+            }
             other => ApiError::internal(other),
         }
     }

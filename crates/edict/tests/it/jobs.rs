@@ -395,6 +395,65 @@ async fn a_policy_that_is_deleted_while_its_job_waits() {
     }
 }
 
+/// What executors say of attempts counts for their own only: each may be in a cluster of somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_have_no_say_in_jobs_of_others() {
+    for database in Database::each() {
+        let takes_nul = database.url().is_none();
+        let app = TestApp::builder().database(database).start();
+        for id in ["e1", "e2"] {
+            let executor = json!({"executor_id": id, "executor_host_uri": "http://127.0.0.1:9"});
+            assert_eq!(app.json("POST", "/executor", &executor).await.0, 200);
+        }
+        let uri = app.add("p", "return 1").await;
+        let mut claimed = Vec::new();
+        for id in ["e1", "e2"] {
+            app.submit(id, job_of(&uri)).await;
+            let runner = format!("runner-of-{id}");
+            let renew = json!({"runner_id": runner, "lease_seconds": 600});
+            assert_eq!(app.json("POST", &format!("/executor/{id}/jobs/renew"), &renew).await.0, 200);
+            let claim = json!({"runner_id": runner, "node_id": "n", "places": 1});
+            let (status, reply) = app.json("POST", &format!("/executor/{id}/jobs/claim"), &claim).await;
+            assert_eq!(status, 200, "{reply}");
+            claimed.push(reply["data"][0].clone());
+        }
+        let [first, second] = [&claimed[0], &claimed[1]]
+            .map(|claimed| json!({"job_id": claimed["job"]["job_id"], "revision": claimed["revision"]}));
+        let log = |held: &Value, attempt: u32, message: &str| {
+            let record = json!({"time": "2026-01-01T00:00:00.000000Z", "level": "info", "source": "log", "message": message});
+            json!({"job_id": held["job_id"], "attempt": attempt, "first": 0, "records": [record]})
+        };
+        let told = async |path: &str, body: Value| app.json("POST", path, &body).await;
+        for (path, body, taken) in [
+            ("/executor/e1/jobs/log", log(&first, 1, "mine"), true),
+            ("/executor/e2/jobs/log", log(&first, 1, "not mine"), false),
+            ("/executor/e1/jobs/log", log(&first, 2, "not begun"), false),
+            ("/executor/e1/jobs/log", log(&json!({"job_id": "nobody's"}), 1, "nobody's"), false),
+            ("/executor/e2/jobs/waiting", json!({"held": first, "waiting_for": "me"}), false),
+            ("/executor/e2/jobs/finish", json!({"held": first, "end": {"completed": {"output": 2}}}), false),
+        ] {
+            let (status, reply) = told(path, body).await;
+            assert_eq!((status, &reply["data"]["taken"]), (200, &json!(taken)), "{path}: {reply}");
+        }
+        let foreign =
+            json!({"held": second, "end": {"completed": {"output": 2}}, "log": log(&first, 1, "not mine")});
+        let refused = told("/executor/e2/jobs/finish", foreign).await;
+        assert_eq!(refusal(&refused), (400, "invalid_field"), "{}", refused.1);
+        let renewed = told("/executor/e2/jobs/renew", json!({"runner_id": "runner-of-e1"})).await;
+        assert_eq!((renewed.0, &renewed.1["data"]), (200, &json!([])), "it hears nothing of them");
+        let nobody = told("/executor/e2/jobs/renew", json!({"runner_id": "a\0b"})).await;
+        assert_eq!(nobody.0, if takes_nul { 200 } else { 400 }, "{}", nobody.1);
+        let id = first["job_id"].as_str().unwrap();
+        let (_, logs) = app.get(&format!("/jobs/{id}/logs")).await;
+        assert!(logs.to_string().contains("mine") && !logs.to_string().contains("not mine"), "{logs}");
+        let done = json!({"held": first, "end": {"completed": {"output": 1}}, "log": log(&first, 1, "mine at last")});
+        assert_eq!(told("/executor/e1/jobs/finish", done).await.1["data"]["taken"], true);
+        assert_eq!(app.ended(id).await["job_output_data"], 1);
+        let late = told("/executor/e1/jobs/log", log(&first, 1, "late")).await;
+        assert_eq!(late.1["data"]["taken"], false, "{}", late.1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_counted() {
     let app = TestApp::start();

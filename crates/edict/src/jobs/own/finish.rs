@@ -24,9 +24,6 @@ pub(crate) async fn finish(
     LargeBody(finish): LargeBody<FinishAttempt>,
 ) -> Result<Data<Taken>, ApiError> {
     same_job(&job_id, &finish.held.job_id)?;
-    if let Some(log) = &finish.log {
-        same_job(&job_id, &log.job_id)?;
-    }
     let executor_id = match app.jobs.queue.find(&job_id).await {
         Ok(found) => found.job.executor_id,
         Err(error) if error.code() == Code::JobNotFound => return Ok(Data::new(Taken { taken: false })),

@@ -25,6 +25,6 @@ pub(crate) async fn log(
     LargeBody(log): LargeBody<AttemptLog>,
 ) -> Result<Data<Taken>, ApiError> {
     same_job(&job_id, &log.job_id)?;
-    let taken = app.jobs.queue.log(&log).await?;
+    let taken = app.jobs.queue.log_held(None, &log).await?;
     Ok(Data::new(Taken { taken }))
 }
