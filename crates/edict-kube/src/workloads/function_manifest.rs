@@ -2,11 +2,12 @@
 
 use super::functions::{Autoscale, COMPONENT, FunctionPods};
 use super::pod_template::PodTemplate;
-use super::{DEPLOYMENTS, EDITION, FUNCTION, MANIFEST, SCALERS, SECRETS, SERVICES, Workloads, data};
+use super::secrets::data;
+use super::stamp::{MANIFEST, stamped};
+use super::{DEPLOYMENTS, EDITION, FUNCTION, SCALERS, SECRETS, SERVICES, Workloads};
 use crate::ours::object_name;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 /// The label by which a Deployment and a Service find the pods of a function.
 pub(super) const KEY: &str = "edict.dev/function";
@@ -121,12 +122,4 @@ fn behavior(rule: &Autoscale) -> Value {
             "StabilizationWindowSeconds": rule.down_window, "SelectPolicy": "Max", "Policies": [percent],
         },
     })
-}
-
-/// With a digest of itself.
-fn stamped(mut manifest: Value) -> Value {
-    let digest = Sha256::digest(manifest.to_string().as_bytes());
-    let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    manifest["metadata"]["annotations"][MANIFEST] = json!(digest);
-    manifest
 }

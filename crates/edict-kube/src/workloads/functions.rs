@@ -4,19 +4,16 @@
 //! leaves is found again by it.
 
 use super::function_manifest::{Manifests, function_name};
-use super::{DEPLOYMENTS, FUNCTION, SCALERS, SECRETS, SERVICES, Workloads, annotation, lock};
+use super::stamp::is_current;
+use super::{DEPLOYMENTS, FUNCTION, SCALERS, SECRETS, SERVICES, Workloads, annotation};
 use crate::Fault;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::ObjectMeta;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The component that functions are, in labels.
 pub(super) const COMPONENT: &str = "function";
-/// How long a function's secret is believed to be as it was.
-const BELIEVED: Duration = Duration::from_secs(60);
 /// How long a Deployment may take to go.
 const GONE: Duration = Duration::from_secs(30);
 
@@ -76,7 +73,7 @@ impl Workloads {
         if !is_current(self.services.get(&name).as_deref().map(|it| &it.metadata), &manifests.service) {
             self.cluster.put(&self.mark, COMPONENT, manifests.service).await?;
         }
-        self.put_secret(&name, manifests.secret).await?;
+        self.put_secret(COMPONENT, manifests.secret).await?;
         let current = is_current(there.as_deref().map(|it| &it.metadata), &manifests.deployment);
         if !current || replicas(there.as_deref()) != manifests.deployment["spec"]["replicas"].as_i64() {
             self.cluster.put(&self.mark, COMPONENT, manifests.deployment).await?;
@@ -94,30 +91,13 @@ impl Workloads {
         Ok(())
     }
 
-    async fn put_secret(&self, name: &str, manifest: Value) -> Result<(), Fault> {
-        let wanted = stamp(&manifest).unwrap_or_default().to_owned();
-        let believed = lock(&self.secrets)
-            .get(name)
-            .is_some_and(|(stamp, at)| *stamp == wanted && at.elapsed() < BELIEVED);
-        if believed {
-            return Ok(());
-        }
-        let found = self.cluster.find(&manifest).await?;
-        let found = found.filter(|found| self.mark.is_on(found) && stamp(found) == Some(&wanted));
-        if found.is_none() {
-            self.cluster.put(&self.mark, COMPONENT, manifest).await?;
-        }
-        lock(&self.secrets).insert(name.to_owned(), (wanted, Instant::now()));
-        Ok(())
-    }
-
     /// Removes all objects of a function, and waits until its Deployment is gone; its pods leave by themselves.
     ///
     /// # Errors
     /// The cluster does not do it, or one is not ours.
     pub async fn remove_function(&self, function: &str) -> Result<(), Fault> {
         let name = function_name(function);
-        lock(&self.secrets).remove(&name);
+        self.doubt_secret(&name);
         for kind in [SCALERS, DEPLOYMENTS, SECRETS] {
             self.cluster.take_away(&self.mark, &self.reference(kind, &name)).await?;
         }
@@ -144,16 +124,4 @@ impl Workloads {
 
 fn replicas(deployment: Option<&Deployment>) -> Option<i64> {
     Some(deployment?.spec.as_ref()?.replicas?.into())
-}
-
-/// Whether an object stays, and is as a manifest of this kind last made it.
-fn is_current(there: Option<&ObjectMeta>, manifest: &Value) -> bool {
-    there.is_some_and(|there| {
-        there.deletion_timestamp.is_none() && annotation(there, super::MANIFEST) == stamp(manifest)
-    })
-}
-
-/// The digest on an object.
-fn stamp(object: &Value) -> Option<&str> {
-    object["metadata"]["annotations"].get(super::MANIFEST)?.as_str()
 }

@@ -1,7 +1,8 @@
 //! How the attempt of a job ends, seen from outside.
 //!
 //! A Job whose pod is deleted gets another one from its controller (before Kubernetes 1.28 always). That would run the same
-//! attempt a second time, so that whoever waits for it removes the Job instead.
+//! attempt a second time, so that whoever waits for it removes the Job instead, and the end is told when all of its pods are gone.
+//! The program in the second one may have been started in between: it has to find out that the attempt was begun.
 
 use super::jobs::{JobEnd, finished, job_name};
 use super::problem::{Problem, ProblemKind};

@@ -2,14 +2,16 @@
 
 use super::pod_template::PodTemplate;
 use super::problem::Problem;
-use super::{ATTEMPT, JOB, JOBS, REVISION, SECRETS, TTL, Workloads, annotation, data, lock};
+use super::secrets::data;
+use super::stamp::stamped;
+use super::{ATTEMPT, JOB, JOBS, REVISION, SECRETS, TTL, Workloads, annotation};
 use crate::ours::object_name;
 use crate::{Fault, names};
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,8 +40,6 @@ pub struct JobPod {
     pub args: Vec<String>,
     /// Variables, beside those of all pods.
     pub env: BTreeMap<String, String>,
-    /// Variables that nobody else may read.
-    pub secret: BTreeMap<String, String>,
     /// Labels that the node must have.
     pub node_selector: BTreeMap<String, String>,
     /// What the policy may take, in MiB.
@@ -79,7 +79,7 @@ pub enum JobEnd {
     Gone,
 }
 
-/// The name of an attempt's Job and of its secret.
+/// The name of an attempt's Job.
 pub(super) fn job_name(job_id: &str, attempt: u32) -> String {
     format!("{PREFIX}{}", object_name(&format!("{attempt}-{job_id}")))
 }
@@ -91,43 +91,48 @@ pub(super) fn finished(job: &Job) -> Option<&JobCondition> {
 }
 
 impl Workloads {
-    /// Makes the Job of an attempt, unless it is there. The Job comes first and owns its secret: whatever happens in between,
-    /// one is not left without the other, and this can be done again.
+    /// Makes the Job of an attempt, unless it is there.
     ///
     /// # Errors
     /// The cluster does not take it; then there is none. After a fault that may pass, there may be one.
     pub async fn start_job(&self, job: &JobPod) -> Result<(), Fault> {
         let name = job_name(&job.job_id, job.attempt);
-        let staying = |job: &Arc<Job>| job.metadata.deletion_timestamp.is_none();
-        let uid = match self.jobs.get(&name).filter(staying) {
-            Some(there) if finished(&there).is_some() => return Ok(()),
-            Some(there) => json!(there.metadata.uid),
-            None => {
-                let made = self.cluster.make(&self.mark, COMPONENT, self.job_manifest(&name, job)).await?;
-                made["metadata"]["uid"].clone()
-            }
-        };
-        let mut secret = self.reference(SECRETS, &name);
-        secret["data"] = data(&job.secret);
-        secret["metadata"]["annotations"] = json!(annotations(job));
-        secret["metadata"]["ownerReferences"] =
-            json!([{"apiVersion": JOBS.0, "kind": JOBS.1, "name": name, "uid": uid}]);
-        if let Err(fault) = self.cluster.put(&self.mark, COMPONENT, secret).await {
-            if matches!(fault, Fault::Refused { .. } | Fault::Conflict { .. }) {
-                // It will never run.
-                self.cluster.take_away(&self.mark, &self.reference(JOBS, &name)).await.ok();
-            }
-            return Err(fault);
+        let there = self.jobs.get(&name).filter(|job| job.metadata.deletion_timestamp.is_none());
+        if there.as_ref().is_some_and(|job| finished(job).is_some()) {
+            return Ok(());
         }
-        self.until(SEEN, || self.jobs.get(&name).is_some()).await;
+        self.put_secret(COMPONENT, self.job_secret()).await?;
+        if there.is_none() {
+            self.cluster.make(&self.mark, COMPONENT, self.job_manifest(&name, job)).await?;
+            self.until(SEEN, || self.jobs.get(&name).is_some()).await;
+        }
         Ok(())
+    }
+
+    /// Restores the secret that pods of jobs need to start, if somebody has removed or changed it.
+    pub(super) async fn keep_job_secret(&self) -> Result<(), Fault> {
+        if self.jobs.all().iter().all(|job| finished(job).is_some()) {
+            return Ok(());
+        }
+        self.doubt_secret(&self.job_secret_name());
+        self.put_secret(COMPONENT, self.job_secret()).await
+    }
+
+    fn job_secret_name(&self) -> String {
+        format!("jobs-{}", self.mark.key())
+    }
+
+    fn job_secret(&self) -> Value {
+        let mut secret = self.reference(SECRETS, &self.job_secret_name());
+        secret["data"] = data(&self.options.job_secret);
+        stamped(secret)
     }
 
     fn job_manifest(&self, name: &str, job: &JobPod) -> Value {
         let template = PodTemplate {
             args: &job.args,
             env: &job.env,
-            secret: name,
+            secret: &self.job_secret_name(),
             node_selector: &job.node_selector,
             memory_mb: job.memory_mb,
             grace_seconds: GRACE,
@@ -170,7 +175,6 @@ impl Workloads {
 
     pub(super) async fn remove_job_named(&self, name: &str) -> Result<(), Fault> {
         self.cluster.take_away(&self.mark, &self.reference(JOBS, name)).await?;
-        self.cluster.take_away(&self.mark, &self.reference(SECRETS, name)).await?;
         // They go with the Job, but not at once, and one that has just been made could begin to run.
         for pod in self.pods_of_job(name) {
             if let (Some(name), Some(uid), None) =
@@ -186,38 +190,6 @@ impl Workloads {
             );
         }
         Ok(())
-    }
-
-    /// Removes the secret of an attempt that has ended.
-    ///
-    /// # Errors
-    /// The cluster does not do it.
-    pub async fn forget_job_secret(&self, job_id: &str, attempt: u32) -> Result<(), Fault> {
-        let name = job_name(job_id, attempt);
-        self.cluster.take_away(&self.mark, &self.reference(SECRETS, &name)).await?;
-        lock(&self.swept).insert(name);
-        Ok(())
-    }
-
-    /// Removes the secrets of attempts that have ended; says of how many. Those of Jobs that are gone went with them.
-    ///
-    /// # Errors
-    /// The cluster does not do it.
-    pub async fn sweep_secrets(&self) -> Result<usize, Fault> {
-        let jobs = self.jobs.all();
-        let ended = jobs.iter().filter(|job| finished(job).is_some());
-        let ended: HashSet<String> = ended.filter_map(|job| job.metadata.name.clone()).collect();
-        let known = {
-            let mut swept = lock(&self.swept);
-            swept.retain(|name| self.jobs.get(name).is_some());
-            swept.clone()
-        };
-        let mut removed = 0;
-        for name in ended.difference(&known) {
-            removed += usize::from(self.cluster.take_away(&self.mark, &self.reference(SECRETS, name)).await?);
-            lock(&self.swept).insert(name.clone());
-        }
-        Ok(removed)
     }
 
     /// What an attempt's pod has printed, or the end of it; None when there is no pod, or it has not run.

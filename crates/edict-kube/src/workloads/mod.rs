@@ -18,6 +18,8 @@ mod pod_template;
 mod pods;
 mod problem;
 mod rights;
+mod secrets;
+mod stamp;
 mod watch;
 
 pub use function_seen::{FunctionSeen, PodSeen};
@@ -28,14 +30,13 @@ pub use problem::{Problem, ProblemKind};
 pub use rights::RIGHTS;
 
 use crate::{Cluster, Fault, Mark};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::core::ObjectMeta;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch as channel;
@@ -50,8 +51,6 @@ pub(super) const REVISION: &str = "edict.dev/revision";
 pub(super) const TTL: &str = "edict.dev/ttl-seconds";
 pub(super) const FUNCTION: &str = "edict.dev/function-id";
 pub(super) const EDITION: &str = "edict.dev/edition";
-/// A digest of the manifest that an object was brought to.
-pub(super) const MANIFEST: &str = "edict.dev/manifest";
 
 /// Between two looks for what has outlived its use.
 const CHORES: Duration = Duration::from_secs(10);
@@ -68,11 +67,8 @@ pub struct Workloads {
     deployments: Arc<Mirror<Deployment>>,
     services: Arc<Mirror<Service>>,
     scalers: Arc<Mirror<HorizontalPodAutoscaler>>,
-    /// Secrets of functions: what they were last known to hold, and when. They are looked at one by one, since whoever may
-    /// list secrets may read them all.
+    /// What secrets were last known to hold, as the digest of their manifest, and when.
     secrets: Mutex<HashMap<String, (String, Instant)>>,
-    /// Jobs that have ended and whose secret is known to be gone.
-    swept: Mutex<HashSet<String>>,
     _watches: JoinSet<()>,
 }
 
@@ -103,7 +99,6 @@ impl Workloads {
             services: watching.start(&mut watches).await?,
             scalers: watching.start(&mut watches).await?,
             secrets: Mutex::default(),
-            swept: Mutex::default(),
             _watches: watches,
             cluster,
             mark,
@@ -144,8 +139,8 @@ impl Workloads {
 
     async fn chores(&self) {
         self.remove_old_jobs().await;
-        if let Err(error) = self.sweep_secrets().await {
-            tracing::debug!(%error, "secrets of jobs that have ended cannot be removed yet");
+        if let Err(error) = self.keep_job_secret().await {
+            tracing::debug!(%error, "the secret of jobs that wait cannot be looked after yet");
         }
     }
 }
@@ -157,12 +152,6 @@ pub(super) const SECRETS: (&str, &str) = ("v1", "Secret");
 pub(super) const SERVICES: (&str, &str) = ("v1", "Service");
 pub(super) const DEPLOYMENTS: (&str, &str) = ("apps/v1", "Deployment");
 pub(super) const SCALERS: (&str, &str) = ("autoscaling/v1", "HorizontalPodAutoscaler");
-
-/// What a secret holds, as it is written.
-fn data(secret: &BTreeMap<String, String>) -> Value {
-    let data = secret.iter().map(|(key, value)| (key.clone(), json!(ByteString(value.clone().into_bytes()))));
-    Value::Object(data.collect())
-}
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)

@@ -24,6 +24,9 @@ pub struct PodOptions {
     pub image_pull_secret: Option<String>,
     /// Variables.
     pub env: BTreeMap<String, String>,
+    /// Variables of jobs that nobody else may read. All jobs share them: a secret for each would cost two of the few requests that
+    /// a node makes per second.
+    pub job_secret: BTreeMap<String, String>,
     /// Where they keep unpacked code and installed requirements.
     pub cache: Cache,
     /// Processor time that each asks for, as Kubernetes writes it; nothing if empty.
@@ -42,6 +45,7 @@ impl Default for PodOptions {
             image: String::new(),
             image_pull_secret: None,
             env: BTreeMap::new(),
+            job_secret: BTreeMap::new(),
             cache: Cache::default(),
             cpu_request: String::new(),
             command: None,

@@ -96,12 +96,12 @@ impl Executor {
         seen()
     }
 
-    /// Names of all objects of the kinds that are made here.
+    /// Names of all objects of the kinds that are made here, but for the secret that jobs share, which stays.
     pub(crate) fn objects(&self) -> Vec<String> {
         let kinds = "jobs,pods,secrets,services,deployments,replicasets,horizontalpodautoscalers";
         let all = self.namespace.kubectl(&["get", kinds, "-o", "name"]);
         let mut all: Vec<String> = all.lines().map(str::to_owned).collect();
-        all.retain(|name| !name.contains("-token-"));
+        all.retain(|name| !name.contains("-token-") && !name.starts_with("secret/jobs-"));
         all
     }
 
@@ -146,6 +146,7 @@ fn options(namespace: &Namespace) -> PodOptions {
     PodOptions {
         image: namespace.image().to_owned(),
         env: BTreeMap::from([("SHARED".to_owned(), "shared".to_owned())]),
+        job_secret: BTreeMap::from([("TOKEN".to_owned(), "s3cret".to_owned())]),
         cpu_request: "10m".to_owned(),
         command: Some(vec!["sh".to_owned(), "-c".to_owned()]),
         patience: Duration::from_secs(5),
@@ -169,7 +170,6 @@ pub(crate) fn job(id: &str, script: &str) -> JobPod {
         revision: 7,
         args: vec![script.to_owned()],
         env: BTreeMap::from([("OWN".to_owned(), "own".to_owned())]),
-        secret: BTreeMap::from([("TOKEN".to_owned(), "s3cret".to_owned())]),
         node_selector: BTreeMap::new(),
         memory_mb: 16,
         deadline: Duration::from_secs(300),

@@ -3,6 +3,7 @@
 use super::hardware;
 use crate::error::{ApiError, Code};
 use crate::http::Peers;
+use crate::jobs::seal::Seal;
 use crate::server::ServeError;
 use crate::settings::{Secret, Settings};
 use edict_client::records::{ExecutionLimits, Object};
@@ -27,6 +28,8 @@ pub(crate) struct Pods {
     max_memory_mb: u64,
     /// What tokens for calling replicas are made from: the same after a restart, since replicas outlive this process.
     key: String,
+    /// For tokens of attempts.
+    pub(crate) seal: Seal,
     /// It may hold a password.
     index_url: Secret,
 }
@@ -56,7 +59,10 @@ impl Pods {
             .map_err(|error| ServeError::Registration(error.to_string()))?;
         let cluster = Arc::new(cluster);
         let mark = Mark { system: settings.system_id.clone(), executor_id: executor_id.to_owned() };
-        let workloads = Workloads::start(Arc::clone(&cluster), mark, namespace, options(settings))
+        let seal = Seal::of_executor(settings.server_token.expose()).map_err(ApiError::internal)?;
+        let mut options = options(settings);
+        options.job_secret = secret(&settings.index_url, ("EDICT_JOB_KEY", seal.expose().to_owned()));
+        let workloads = Workloads::start(Arc::clone(&cluster), mark, namespace, options)
             .await
             .map_err(|fault| ServeError::Registration(fault.to_string()))?;
         Ok(Arc::new(Self {
@@ -66,6 +72,7 @@ impl Pods {
             max_timeout: Duration::from_millis(settings.max_timeout_ms),
             max_memory_mb: settings.max_memory_mb,
             key: settings.server_token.expose().to_owned(),
+            seal,
             index_url: settings.index_url.clone(),
         }))
     }
@@ -92,13 +99,9 @@ impl Pods {
         limits.memory_mb.unwrap_or(Limits::default().memory_mb).min(self.max_memory_mb)
     }
 
-    /// What a pod gets that nobody else may read.
+    /// What a function's replicas get that nobody else may read.
     pub(crate) fn secret(&self, server_token: String) -> BTreeMap<String, String> {
-        let mut secret = BTreeMap::from([("EDICT_SERVER_TOKEN".to_owned(), server_token)]);
-        if let Some(index) = self.index_url.given() {
-            secret.insert("EDICT_INDEX_URL".to_owned(), index.to_owned());
-        }
-        secret
+        secret(&self.index_url, ("EDICT_SERVER_TOKEN", server_token))
     }
 
     /// What a function's replicas want to see from who calls them.
@@ -113,6 +116,12 @@ impl Pods {
         }
         Ok(hex::encode(mac.finalize().into_bytes()))
     }
+}
+
+/// Variables that nobody else may read.
+fn secret(index_url: &Secret, (name, value): (&str, String)) -> BTreeMap<String, String> {
+    let index = index_url.given().map(|index| ("EDICT_INDEX_URL".to_owned(), index.to_owned()));
+    [(name.to_owned(), value)].into_iter().chain(index).collect()
 }
 
 /// What all pods share.

@@ -5,6 +5,7 @@
 //! the pod could not, and what became of pods that cannot tell anything any more.
 
 use super::pod;
+use super::settle::fault;
 use super::source::held;
 use crate::error::{ApiError, Code};
 use crate::executors::pods::Pods;
@@ -82,11 +83,7 @@ impl Cluster {
             end = self.pods.workloads.job_ended(job_id, attempt) => end,
             never = self.tell_what_it_waits_for(claimed) => match never {},
         };
-        let outcome = self.outcome(claimed, end).await;
-        if let Err(error) = self.pods.workloads.forget_job_secret(job_id, attempt).await {
-            tracing::debug!(job = job_id, %error, "the secret of an attempt is swept later");
-        }
-        outcome
+        self.outcome(claimed, end).await
     }
 
     /// Ends attempts before this one: two of a job must not run at once.
@@ -101,7 +98,7 @@ impl Cluster {
 
     /// Makes the Job, as often as it takes; what cannot pass is told.
     async fn start(&self, claimed: &ClaimedJob) -> Result<(), RunFault> {
-        let pod = self.pod(claimed);
+        let pod = self.pod(claimed).map_err(fault)?;
         loop {
             match self.pods.workloads.start_job(&pod).await {
                 Ok(()) => return Ok(()),
@@ -116,24 +113,27 @@ impl Cluster {
         }
     }
 
-    fn pod(&self, claimed: &ClaimedJob) -> JobPod {
+    fn pod(&self, claimed: &ClaimedJob) -> Result<JobPod, ApiError> {
         let job = &claimed.job;
         let limits = claimed.limits.clone().unwrap_or_default();
         let timeout = self.pods.timeout(&limits);
         let timeout = job.timeout.map_or(timeout, Seconds::duration);
-        let token = claimed.token.clone().unwrap_or_default();
-        JobPod {
+        let token = claimed.token.as_deref().unwrap_or_default();
+        let token = self.pods.seal.close(&job.job_id, token).map_err(ApiError::internal)?;
+        Ok(JobPod {
             job_id: job.job_id.clone(),
             attempt: job.attempts,
             revision: claimed.revision,
             args: vec!["job".to_owned()],
-            env: BTreeMap::from([("EDICT_JOB".to_owned(), job.job_id.clone())]),
-            secret: self.pods.secret(token),
+            env: BTreeMap::from([
+                ("EDICT_JOB".to_owned(), job.job_id.clone()),
+                ("EDICT_JOB_TOKEN".to_owned(), token),
+            ]),
             node_selector: job.node_selector.clone(),
             memory_mb: self.pods.memory_mb(&limits),
             deadline: timeout + ALLOWANCE,
             ttl: TTL,
-        }
+        })
     }
 
     /// Tells what keeps a pod from starting, whenever it is something else.
@@ -187,16 +187,12 @@ impl Cluster {
             Ok(job) => matches!(job.job_status, JobStatus::Completed | JobStatus::Failed),
             Err(_) => false,
         };
-        let left = async {
-            // The end of one that was told is known; only its pod is yet to leave.
-            if told
-                && tokio::time::timeout(LEAVING, self.pods.workloads.job_ended(job_id, attempt)).await.is_ok()
-            {
-                return self.pods.workloads.forget_job_secret(job_id, attempt).await;
-            }
-            self.pods.workloads.remove_job(job_id, attempt).await
-        };
-        if let Err(error) = left.await {
+        // The end of one that was told is known; only its pod is yet to leave.
+        let ended = self.pods.workloads.job_ended(job_id, attempt);
+        if told && tokio::time::timeout(LEAVING, ended).await.is_ok() {
+            return;
+        }
+        if let Err(error) = self.pods.workloads.remove_job(job_id, attempt).await {
             tracing::warn!(job = job_id, %error, "the job of an attempt that is over cannot be removed yet");
         }
     }

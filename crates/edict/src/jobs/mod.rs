@@ -19,6 +19,7 @@ pub(crate) mod queue;
 pub(crate) mod read;
 mod record;
 pub(crate) mod renew;
+pub(crate) mod seal;
 mod settle;
 pub(crate) mod source;
 pub(crate) mod submit;

@@ -2,14 +2,15 @@
 //! it, and reports; what it cannot report stands in its log, where its executor finds it ([`told_in`]).
 
 use super::attempt::{self, Log};
+use super::seal::Seal;
 use super::settle::fault;
 use super::source::{Source, held};
 use crate::error::{ApiError, Code};
 use crate::execution::{Compiled, Home, Runner, relay, start_tools};
 use crate::executors::process;
 use crate::server::{ServeError, stop_signal};
-use crate::settings::Settings;
-use edict_client::records::{AttemptBrief, AttemptEnd, ClaimedJob, FinishAttempt, JobStatus};
+use crate::settings::{Secret, Settings};
+use edict_client::records::{AttemptBrief, AttemptEnd, ClaimedJob, FinishAttempt, HeldJob, JobStatus};
 use edict_client::{Client, Error};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -67,6 +68,19 @@ pub(crate) async fn run(
     report(&client, FinishAttempt { held: held(&claimed), end, log, node_id: node }).await
 }
 
+/// The token of this attempt, which its executor has sealed.
+///
+/// # Errors
+/// The executor has another key by now; then the log tells that the attempt is lost.
+pub(crate) fn token(job_id: &str, sealed: &str, key: &str) -> Result<Secret, ServeError> {
+    let opened = Seal::new(key.to_owned()).and_then(|seal| seal.open(job_id, sealed));
+    opened.map(Secret::from).or_else(|_| {
+        let held = HeldJob { job_id: job_id.to_owned(), revision: 0 };
+        tell(&FinishAttempt { held, end: AttemptEnd::Lost, log: None, node_id: None })?;
+        Err(ServeError::Registration("`EDICT_JOB_KEY` does not open `EDICT_JOB_TOKEN`".to_owned()))
+    })
+}
+
 /// What is to be done.
 async fn brief(client: &Client, job_id: &str, runner: &str) -> Result<AttemptBrief, ApiError> {
     let started = Instant::now();
@@ -115,11 +129,17 @@ async fn report(client: &Client, mut finish: FinishAttempt) -> Result<(), ServeE
         }
         tokio::time::sleep(AGAIN).await;
     }
-    let text = serde_json::to_string(&finish).map_err(ApiError::internal)?;
-    writeln!(std::io::stdout(), "{MARKER}{text}").ok();
+    tell(&finish)?;
     Err(ServeError::Registration(
         "the policy system could not be told of the end, which is in the log".to_owned(),
     ))
+}
+
+/// Tells the executor, by way of the log.
+fn tell(finish: &FinishAttempt) -> Result<(), ServeError> {
+    let text = serde_json::to_string(finish).map_err(ApiError::internal)?;
+    writeln!(std::io::stdout(), "{MARKER}{text}").ok();
+    Ok(())
 }
 
 /// What the log of such a process says that the policy system could not be told.

@@ -3,6 +3,7 @@
 use crate::support::pods::{Pods, TOKEN, WEST, decoded};
 use crate::support::{TestApp, http};
 use edict_testbed::PATIENCE;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
@@ -25,6 +26,23 @@ impl Pods {
     /// Runs of the policy that have begun, and those that came to their end.
     async fn counted(&self, uri: &str) -> (Value, Value) {
         (self.app.counted(uri, "runs").await, self.app.counted(uri, "ends").await)
+    }
+
+    /// The token of a job's attempt, from what its pod has: sealed in its specification, and what opens it in a secret.
+    fn token_of(&self, job_id: &str) -> String {
+        let pod = &self.namespace.get(&["pods", "-l", &format!("edict.dev/job={job_id}")])["items"][0];
+        let mut variables = pod["spec"]["containers"][0]["env"].as_array().unwrap().iter();
+        let sealed = variables.find(|variable| variable["name"] == "EDICT_JOB_TOKEN").unwrap();
+        let sealed = hex::decode(sealed["value"].as_str().unwrap()).unwrap();
+        let secret = pod["spec"]["containers"][0]["envFrom"][0]["secretRef"]["name"].as_str().unwrap();
+        let secret = self.namespace.get(&["secret", secret]);
+        let key = hex::decode(decoded(secret["data"]["EDICT_JOB_KEY"].as_str().unwrap())).unwrap();
+        let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &key).unwrap());
+        let (nonce, sealed) = sealed.split_at(NONCE_LEN);
+        let mut token = sealed.to_vec();
+        let nonce = Nonce::try_assume_unique_for_key(nonce).unwrap();
+        let token = key.open_in_place(nonce, Aad::from(job_id.as_bytes()), &mut token).unwrap();
+        String::from_utf8(token.to_vec()).unwrap()
     }
 
     async fn counting(&self) -> String {
@@ -63,10 +81,7 @@ async fn a_job_runs_in_a_pod_and_leaves_nothing_but_its_result() {
     assert!(job["error"]["message"].as_str().unwrap().contains("as asked"), "{job}");
     let (_, logs) = pods.app.get(&format!("/jobs/{failing}/logs")).await;
     assert!(logs["data"].to_string().contains("hello from a pod"), "{logs}");
-    // The Jobs stay for a while for who looks; what they were let in with does not.
-    pods.namespace.wait_for("the secrets are gone", || {
-        !pods.names("secrets").iter().any(|name| name.starts_with("job-"))
-    });
+    // The Jobs stay for a while for who looks.
     let spec = pods.namespace.get(&["jobs"])["items"].to_string();
     assert!(spec.contains(&id) && !spec.contains(&large[..1000]), "no inputs in the Job: {spec}");
 }
@@ -92,14 +107,7 @@ async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
     let id = pods.submit(&uri, json!({"waits": true, "says": 1})).await;
     let other = pods.submit(&uri, json!({"waits": true, "says": 2})).await;
     pods.app.begun(&uri, 2).await;
-    let secrets = pods.namespace.get(&["secrets"]);
-    let of = |id: &str| {
-        let all = secrets["items"].as_array().unwrap().iter();
-        let mut own = all.filter(|secret| secret["metadata"].to_string().contains(id));
-        let text = own.next().unwrap()["data"]["EDICT_SERVER_TOKEN"].as_str().unwrap().to_owned();
-        String::from_utf8(decoded(&text)).unwrap()
-    };
-    let (token, url) = (of(&id), pods.app.url());
+    let (token, url) = (pods.token_of(&id), pods.app.url());
     let shown = pods.namespace.get(&["jobs,pods"]).to_string();
     assert!(shown.contains(&id) && !shown.contains(&token), "no token in the Job: {shown}");
     let ask = async |method: &str, path: String| {
@@ -128,6 +136,28 @@ async fn the_token_of_an_attempt_is_good_for_that_job_while_it_runs() {
     assert_eq!(pods.app.over(&id).await["job_status"], "completed");
     assert_eq!(ask("GET", format!("/jobs/{id}/attempt")).await, 401, "it is over");
     pods.app.over(&other).await;
+}
+
+/// As when the executor's token, from which the key is made, changes while a pod waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_token_cannot_be_opened_is_made_up_for() {
+    let Some(pods) = block_in_place(Pods::start) else { return };
+    let uri = pods.app.add("one", "return 1").await;
+    let first = pods.submit(&uri, json!({})).await;
+    pods.app.over(&first).await;
+    let secret = pods.names("secrets").into_iter().find(|name| name.starts_with("jobs-")).unwrap();
+    let key = &pods.namespace.get(&["secret", &secret])["data"]["EDICT_JOB_KEY"];
+    let set = |key: &Value| {
+        let patch = json!({"data": {"EDICT_JOB_KEY": key}}).to_string();
+        pods.namespace.kubectl(&["patch", "secret", &secret, "-p", &patch]);
+    };
+    set(&json!("MDA="));
+    let id = pods.submit(&uri, json!({})).await;
+    pods.namespace.wait_for("an attempt is lost", || pods.names("jobs").len() > 2);
+    set(key);
+    let job = pods.app.over(&id).await;
+    assert_eq!((&job["job_status"], &job["job_output_data"]), (&json!("completed"), &json!(1)), "{job}");
+    assert!(job["attempts"].as_u64().unwrap() > 1, "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,12 @@ pub(crate) struct JobArgs {
     /// What tells this process from others that may want to carry it out; made up when left out
     #[arg(long, value_name = "UID", env = "EDICT_POD_UID")]
     pod: Option<String>,
+    /// The attempt's token as its executor has sealed it, in the place of the setting `server_token`
+    #[arg(long, env = "EDICT_JOB_TOKEN", hide = true, hide_env_values = true, requires = "job_key")]
+    job_token: Option<String>,
+    /// What opens it
+    #[arg(long, env = "EDICT_JOB_KEY", hide = true, hide_env_values = true)]
+    job_key: Option<String>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -89,8 +95,11 @@ enum JobCommand {
 
 pub(crate) async fn run(args: JobArgs, global: &Global, out: &mut Output<'_>) -> Result<(), Failure> {
     let Some(command) = args.command else {
-        let settings = serve::settings(&args.settings)?;
+        let mut settings = serve::settings(&args.settings)?;
         let job = args.attempt_of.unwrap_or_default();
+        if let (Some(token), Some(key)) = (args.job_token, args.job_key) {
+            settings.server_token = pod::token(&job, &token, &key).map_err(serve::failure)?;
+        }
         let runner = args.pod.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         return pod::run(settings, &job, (args.node, runner)).await.map_err(serve::failure);
     };

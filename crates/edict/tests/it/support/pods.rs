@@ -86,12 +86,13 @@ impl Pods {
         all["items"][0].clone()
     }
 
-    /// Waits until nothing that Edict made is left.
+    /// Waits until nothing that Edict made is left but the secret that jobs share.
     pub(crate) fn nothing_left(&self) {
         let kinds = "jobs,pods,deployments,replicasets,services,secrets,horizontalpodautoscalers";
         self.namespace.wait_for("everything is gone", || {
             let left = self.namespace.get(&[kinds, "-l", "app.kubernetes.io/managed-by=edict"]);
-            left["items"].as_array().unwrap().is_empty()
+            let mut names = left["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]);
+            names.all(|name| name.as_str().unwrap().starts_with("jobs-"))
         });
     }
 }
