@@ -120,12 +120,17 @@ fn die_with_host() -> nix::Result<()> {
 }
 
 /// Go on in a child that is the first process of the new PID namespace and whose parent is the host; this
-/// process says so and exits.
+/// process says so and exits. The child waits for that: the host reads who it is before what it has to say.
 fn continue_in_child() -> nix::Result<()> {
+    let (told, telling) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: without CLONE_VM the child continues on a copy, like fork; this process has one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) };
     match nix::Error::result(pid)? {
-        0 => Ok(()),
+        0 => {
+            drop(telling);
+            // Nothing is ever written: the other end closes when that process exits.
+            nix::unistd::read(&told, &mut [0]).map(drop)
+        }
         pid => {
             tell(&Launched::Pid(pid as i32));
             // SAFETY: ends this process without running what the child will run.
