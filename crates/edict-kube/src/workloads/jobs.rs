@@ -109,7 +109,7 @@ impl Workloads {
         Ok(())
     }
 
-    /// Restores the secret that pods of jobs need to start, if somebody has removed or changed it.
+    /// Restores the secret that pods of jobs need to start, if somebody has removed it.
     pub(super) async fn keep_job_secret(&self) -> Result<(), Fault> {
         if self.jobs.all().iter().all(|job| finished(job).is_some()) {
             return Ok(());
