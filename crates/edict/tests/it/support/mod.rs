@@ -341,7 +341,7 @@ impl Drop for TestApp {
 /// connections, which would end with the runtime of the test that opened them.
 pub(crate) fn http() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        http_builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap()
+        http_builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(200)).build().unwrap()
     });
     CLIENT.clone()
 }
