@@ -60,9 +60,7 @@ impl Pods {
         let cluster = Arc::new(cluster);
         let mark = Mark { system: settings.system_id.clone(), executor_id: executor_id.to_owned() };
         let seal = Seal::of_executor(settings.server_token.expose()).map_err(ApiError::internal)?;
-        let mut options = options(settings);
-        options.job_secret = secret(&settings.index_url, ("EDICT_JOB_KEY", seal.expose().to_owned()));
-        let workloads = Workloads::start(Arc::clone(&cluster), mark, namespace, options)
+        let workloads = Workloads::start(Arc::clone(&cluster), mark, namespace, options(settings, &seal))
             .await
             .map_err(|fault| ServeError::Registration(fault.to_string()))?;
         Ok(Arc::new(Self {
@@ -125,7 +123,7 @@ fn secret(index_url: &Secret, (name, value): (&str, String)) -> BTreeMap<String,
 }
 
 /// What all pods share.
-fn options(settings: &Settings) -> PodOptions {
+fn options(settings: &Settings, seal: &Seal) -> PodOptions {
     let env = BTreeMap::from([
         ("EDICT_BIND".to_owned(), "0.0.0.0".to_owned()),
         ("EDICT_SERVER_URL".to_owned(), settings.server_url.clone()),
@@ -139,6 +137,7 @@ fn options(settings: &Settings) -> PodOptions {
         image: settings.pod_image.clone(),
         image_pull_secret: Some(settings.pod_pull_secret.clone()).filter(|name| !name.is_empty()),
         env,
+        job_secret: secret(&settings.index_url, ("EDICT_JOB_KEY", seal.expose().to_owned())),
         cache: match settings.pod_cache.split_once(':') {
             _ if settings.pod_cache.is_empty() => Cache::PerPod,
             Some(("claim", name)) => Cache::Claim(name.to_owned()),

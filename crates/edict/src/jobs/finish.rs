@@ -24,6 +24,6 @@ pub(crate) async fn finish(
     LargeBody(finish): LargeBody<FinishAttempt>,
 ) -> Result<Data<Taken>, ApiError> {
     not_local(&executor_id)?;
-    let taken = app.jobs.queue.finish_held(&executor_id, finish).await?;
+    let taken = app.jobs.queue.finish_held(Some(&executor_id), finish).await?;
     Ok(Data::new(Taken { taken }))
 }

@@ -81,16 +81,19 @@ impl Queue {
     ///
     /// # Errors
     /// 404 when there is none.
-    pub(super) async fn find(&self, job_id: &str) -> Result<Found, ApiError> {
-        let missing = || JOBS.missing(job_id);
+    pub(super) async fn get(&self, job_id: &str) -> Result<Found, ApiError> {
+        self.find(job_id).await?.ok_or_else(|| JOBS.missing(job_id))
+    }
+
+    /// The job with this id; None when there is none.
+    async fn find(&self, job_id: &str) -> Result<Option<Found>, ApiError> {
         // PostgreSQL takes no text with NUL to compare with.
         if job_id.contains('\0') {
-            return Err(missing());
+            return Ok(None);
         }
         let doc = Collection::doc(self.store.dialect());
         let sql = format!("SELECT {doc}, revision, lost, returned FROM jobs WHERE key = $1");
-        let row = self.store.fetch_one::<FoundRow>(Statement::new(sql).bind(job_id)).await?;
-        found(row.ok_or_else(missing)?)
+        self.store.fetch_one::<FoundRow>(Statement::new(sql).bind(job_id)).await?.map(found).transpose()
     }
 
     /// Gives a runner the jobs of its executor that have waited longest.
@@ -160,21 +163,17 @@ impl Queue {
         Ok(found.is_some_and(|(first,)| first == runner))
     }
 
-    /// [`finish`](Self::finish) for a runner that only says which job it held.
+    /// [`finish`](Self::finish) for a runner of this executor, or of any when there is none, that only says which job it held.
     pub(super) async fn finish_held(
         &self,
-        executor_id: &str,
+        executor_id: Option<&str>,
         finish: FinishAttempt,
     ) -> Result<bool, ApiError> {
         let FinishAttempt { held, end, log, node_id } = finish;
-        let mut found = match self.find(&held.job_id).await {
-            Ok(found) => found,
-            Err(error) if error.code() == Code::JobNotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if found.revision != held.revision || found.job.executor_id != executor_id {
-            return Ok(false);
-        }
+        let found = self.find(&held.job_id).await?.filter(|found| {
+            found.revision == held.revision && executor_id.is_none_or(|id| id == found.job.executor_id)
+        });
+        let Some(mut found) = found else { return Ok(false) };
         if log.as_ref().is_some_and(|log| log.job_id != held.job_id || log.attempt != found.job.attempts) {
             return Err(ApiError::new(
                 Code::InvalidField,
@@ -249,14 +248,11 @@ impl Queue {
         executor_id: Option<&str>,
         log: &AttemptLog,
     ) -> Result<bool, ApiError> {
-        let job = match self.find(&log.job_id).await {
-            Ok(found) => found.job,
-            Err(error) if error.code() == Code::JobNotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let is_held = job.job_status == JobStatus::Running
-            && job.attempts == log.attempt
-            && executor_id.is_none_or(|id| id == job.executor_id);
+        let is_held = self.find(&log.job_id).await?.is_some_and(|Found { job, .. }| {
+            job.job_status == JobStatus::Running
+                && job.attempts == log.attempt
+                && executor_id.is_none_or(|id| id == job.executor_id)
+        });
         Ok(is_held && self.log(log).await?)
     }
 
@@ -271,7 +267,7 @@ impl Queue {
     /// 404 when there is none, 409 when it has ended.
     pub(super) async fn cancel(&self, job_id: &str) -> Result<Arc<RawValue>, ApiError> {
         loop {
-            let found = self.find(job_id).await?;
+            let found = self.get(job_id).await?;
             let (status, executor_id) = (found.job.job_status, found.job.executor_id.clone());
             if status.is_final() {
                 let status = status.as_str();

@@ -105,7 +105,7 @@ impl Source {
     pub(super) async fn give_back(&self, executor_id: &str, held: HeldJob) -> Result<bool, ApiError> {
         let finish = FinishAttempt { held, end: AttemptEnd::Returned, log: None, node_id: None };
         match self {
-            Self::Queue(queue) => queue.finish_held(executor_id, finish).await,
+            Self::Queue(queue) => queue.finish_held(Some(executor_id), finish).await,
             Self::Attempt(_) => Ok(false),
             Self::Remote(client) => {
                 client.finish_job(executor_id, &finish).await.map(|taken| taken.taken).map_err(relay)

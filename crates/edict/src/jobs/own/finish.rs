@@ -24,12 +24,7 @@ pub(crate) async fn finish(
     LargeBody(finish): LargeBody<FinishAttempt>,
 ) -> Result<Data<Taken>, ApiError> {
     same_job(&job_id, &finish.held.job_id)?;
-    let executor_id = match app.jobs.queue.find(&job_id).await {
-        Ok(found) => found.job.executor_id,
-        Err(error) if error.code() == Code::JobNotFound => return Ok(Data::new(Taken { taken: false })),
-        Err(error) => return Err(error),
-    };
-    let taken = app.jobs.queue.finish_held(&executor_id, finish).await?;
+    let taken = app.jobs.queue.finish_held(None, finish).await?;
     Ok(Data::new(Taken { taken }))
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn read(
 }
 
 pub(super) async fn brief(app: &App, job_id: &str) -> Result<AttemptBrief, ApiError> {
-    let mut claimed = app.jobs.queue.find(job_id).await?.claimed();
+    let mut claimed = app.jobs.queue.get(job_id).await?.claimed();
     complete(app, &mut claimed).await;
     let uri = claimed.job.policy_rule_uri.as_str();
     let policy = match code::pin(&app.registry, uri).await {
